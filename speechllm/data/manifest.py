@@ -1,0 +1,70 @@
+"""The utterance manifest: one JSON line for each piece of audio."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from speechllm.data.jsonl import numbered_jsonl, write_jsonl
+from speechllm.errors import SpeechLLMError
+
+Attribute = str | int | float
+
+
+class Utterance(BaseModel):
+    """One piece of audio and what is known about it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    id: str = Field(min_length=1)
+    audio: str = Field(min_length=1, description="path of the audio file, relative to the manifest")
+    duration: float = Field(ge=0, description="seconds")
+    sampling_rate: int = Field(gt=0, description="Hz")
+    text: str | None = None
+    recognised_text: str | None = Field(default=None, description="what a recogniser heard, beside the corpus's text")
+    language: str | None = None
+    speaker: str | None = None
+    attributes: dict[str, Attribute] = Field(default_factory=dict, description="gender, emotion, pitch, ...")
+    dataset: str | None = None
+    split: str | None = None
+    start: float | None = Field(default=None, ge=0, description="seconds into the file")
+    end: float | None = Field(default=None, ge=0, description="seconds into the file")
+
+    @model_validator(mode="after")
+    def _end_after_start(self) -> Utterance:
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise ValueError(f"end: {self.end:g} s is not after start, {self.start or 0.0:g} s")
+        return self
+
+
+def read_manifest(path: Path) -> list[Utterance]:
+    """Reads a manifest; `audio` comes back as a path that can be opened from here.
+
+    Raises:
+        SpeechLLMError: a line breaks the schema or repeats an id; names the file and the line.
+    """
+    path = Path(path)
+    utterances, seen = [], dict[str, int]()
+    for number, utterance in numbered_jsonl(path, Utterance):
+        if utterance.id in seen:
+            raise SpeechLLMError(
+                f"{path}:{number}: id {utterance.id!r} stands on line {seen[utterance.id]} already; give each its own"
+            )
+        seen[utterance.id] = number
+        utterances.append(utterance.model_copy(update={"audio": str(path.parent / utterance.audio)}))
+    if not utterances:
+        raise SpeechLLMError(f"{path}: holds no utterances; expected one JSON object a line")
+    return utterances
+
+
+def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
+    """Writes a manifest (`audio` relative to it, as given); returns the number of utterances."""
+    return write_jsonl(path, utterances)
+
+
+def attribute_values(utterances: Iterable[Utterance], name: str) -> list[Any]:
+    """The distinct values of one attribute, sorted."""
+    return sorted({u.attributes[name] for u in utterances if name in u.attributes}, key=str)

@@ -1,0 +1,44 @@
+"""The pool of prompts: questions about audio, by what they ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from speechllm.data.describe import DescriptionStyle
+from speechllm.data.jsonl import parse_line, read_jsonl
+from speechllm.data.render import Message, ask
+
+TRANSCRIBE = "transcribe"
+"""The kind of prompts that ask for the words spoken; every other kind here is the name of an attribute."""
+
+
+class Prompt(BaseModel):
+    """One question; `style` and `system` are how the description it was chosen with was written and framed."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: str = Field(min_length=1)
+    kind: str = Field(description="an attribute's name, or 'transcribe'")
+    text: str = Field(min_length=1)
+    system: str | None = None
+    style: DescriptionStyle | None = None
+
+    def messages(self, audio: dict[str, object] | None = None) -> list[Message]:
+        """The conversation that asks this prompt about a piece of audio."""
+        return ask(self.text, system=self.system, audio=audio if audio is not None else {})
+
+
+def built_in_prompts(kinds: Sequence[str] | None = None) -> list[Prompt]:
+    """The prompts that come with the package, all or those of some kinds."""
+    text = resources.files("speechllm.data").joinpath("prompts.jsonl").read_text(encoding="utf-8")
+    prompts = [parse_line(line, Prompt, f"prompts.jsonl:{n}") for n, line in enumerate(text.splitlines(), 1)]
+    return [prompt for prompt in prompts if kinds is None or prompt.kind in kinds]
+
+
+def read_prompts(path: Path) -> list[Prompt]:
+    """Prompts of a JSON Lines file of the user's."""
+    return read_jsonl(path, Prompt)

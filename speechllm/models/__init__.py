@@ -1,0 +1,1 @@
+"""Configuration, processor, encoder, adapters, splice, and the SpeechLLM model."""

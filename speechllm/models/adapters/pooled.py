@@ -1,0 +1,63 @@
+"""Pooled statistics: a fixed number of vectors from mean and deviation over time of each tapped layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from speechllm.models.adapters.base import Adapter, register
+
+
+@register("pooled")
+class PooledStatistics(Adapter):
+    """Hears the manner of an utterance (who, how), not its words: pair it with the transcript stream.
+
+    The mean and standard deviation over time that x-vectors pool (Snyder et al. 2018), taken of every tap, normalised,
+    and mapped by an MLP to all vectors at once. Small, quick and hard to overfit.
+    """
+
+    def __init__(
+        self,
+        num_layers: int,
+        audio_size: int,
+        text_size: int,
+        *,
+        vectors: int = 24,
+        hidden_size: int = 512,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.vectors = vectors
+        self.norm = nn.LayerNorm(2 * audio_size)
+        self.hidden = nn.Linear(num_layers * 2 * audio_size, hidden_size)
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden_size, vectors * text_size)
+        self.text_scale = nn.Parameter(torch.ones(()))
+
+    def reduce(self, states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and standard deviation over the real frames: (B, L, T, D) -> (B, L, 1, 2 D)."""
+        states = states.float()
+        weight_BTx = mask[:, None, :, None].to(states.dtype)
+        count = weight_BTx.sum(2).clamp(min=1)
+        mean_BLD = (states * weight_BTx).sum(2) / count
+        variance_BLD = ((states - mean_BLD.unsqueeze(2)).square() * weight_BTx).sum(2) / count
+        pooled = torch.cat([mean_BLD, (variance_BLD + 1e-6).sqrt()], dim=-1)
+        return pooled.unsqueeze(2), torch.ones_like(mask[:, :1])
+
+    def forward(self, states: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Adapter`; every mask of the result is all True."""
+        pooled = self.norm(states.squeeze(2))
+        hidden = nn.functional.gelu(self.hidden(self.dropout(pooled.flatten(1))))
+        vectors = (self.out(self.dropout(hidden)) * self.text_scale).unflatten(1, (self.vectors, -1))
+        return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
+
+    @staticmethod
+    def num_vectors(frames: int, *, vectors: int = 24, **_: Any) -> int:
+        """A fixed number, whatever the length."""
+        return vectors
+
+    def set_text_scale(self, scale: float) -> None:
+        """Starts the vectors at the size of the LLM's own embeddings."""
+        nn.init.constant_(self.text_scale, scale)

@@ -1,0 +1,65 @@
+"""The configuration of a SpeechLLM: which encoder, which LLM, which adapter between them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
+
+from speechllm.data.render import AUDIO_TOKEN
+from speechllm.errors import SpeechLLMError
+
+
+class SpeechLLMConfig(PreTrainedConfig):
+    """What `config.json` of an adapter checkpoint holds.
+
+    Attributes:
+        audio_config: configuration of the speech encoder's model (the whole Whisper, say; the encoder is taken out).
+        text_config: configuration of the LLM.
+        encoder: model reference of the encoder.
+        llm: model reference of the LLM.
+        adapter: `{"type": name, ...}`, the arguments of the adapter class.
+        audio_layers: the encoder layers whose outputs the adapter reads, counted from 1.
+        audio_token: the placeholder; its id lies outside the LLM's vocabulary, so no embedding is ever touched.
+        transcript: whether the recogniser's words follow the audio vectors as text.
+        system_prompt: the system prompt that the targets were written under; the default when asking.
+    """
+
+    model_type = "speechllm"
+    sub_configs = {"audio_config": AutoConfig, "text_config": AutoConfig}  # noqa: RUF012 - the form transformers reads
+
+    audio_config: dict[str, Any] | PreTrainedConfig | None = None
+    text_config: dict[str, Any] | PreTrainedConfig | None = None
+    encoder: str = ""
+    llm: str = ""
+    adapter: dict[str, Any] | None = None
+    audio_layers: list[int] | None = None
+    audio_token: str = AUDIO_TOKEN
+    audio_token_id: int = -1
+    transcript: bool = False
+    system_prompt: str | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self.audio_config = _as_config(self.audio_config)
+        self.text_config = _as_config(self.text_config)
+        if self.audio_layers is None and self.audio_config is not None:
+            self.audio_layers = default_audio_layers(self.audio_config.num_hidden_layers)
+        super().__post_init__(**kwargs)
+
+    def validate_token_ids(self) -> None:
+        """The placeholder's id lies outside the vocabulary on purpose; transformers would warn about that."""
+
+
+def default_audio_layers(num_layers: int, taps: int = 4) -> list[int]:
+    """Evenly spaced layers up to the last, counted from 1; for 12 layers 3, 6, 9, 12 as in DeSTA2 (section 3.1)."""
+    taps = min(taps, num_layers)
+    return [round(num_layers * (i + 1) / taps) for i in range(taps)]
+
+
+def _as_config(value: dict[str, Any] | PreTrainedConfig | None) -> PreTrainedConfig | None:
+    if not isinstance(value, dict):
+        return value
+    kind = value.get("model_type", "")
+    if kind not in CONFIG_MAPPING:
+        raise SpeechLLMError(f"config.json: model_type {kind!r} is not known to this version of transformers")
+    return CONFIG_MAPPING[kind].from_dict(value)

@@ -1,0 +1,264 @@
+"""SpeechLLM: a frozen speech encoder, a trainable adapter, a frozen text LLM."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import CausalLMOutputWithPast
+
+from speechllm import hub
+from speechllm.errors import SpeechLLMError
+from speechllm.models import fingerprint
+from speechllm.models.adapters import build_adapter
+from speechllm.models.configuration import SpeechLLMConfig
+from speechllm.models.encoder import encode, take_encoder
+from speechllm.models.splice import splice
+
+WEIGHTS = "adapter.safetensors"
+
+EncodedAudio = tuple[torch.Tensor, torch.Tensor]
+"""What the adapter reads of each window: (W, L, R, K) and its mask (W, R), see `Adapter.reduce`."""
+
+
+class SpeechLLM(PreTrainedModel):
+    """Hears through `multi_modal_projector`; everything else is frozen, in eval mode, and never changes.
+
+    On text-only input it calls the LLM and nothing else, so the logits are the untouched LLM's, bit for bit.
+    """
+
+    config_class = SpeechLLMConfig
+    base_model_prefix = ""
+    main_input_name = "input_ids"
+
+    def __init__(self, config: SpeechLLMConfig, audio_tower: nn.Module, language_model: nn.Module) -> None:
+        super().__init__(config)
+        self.audio_tower = audio_tower
+        self.language_model = language_model
+        embedding = language_model.get_input_embeddings().weight
+        self.multi_modal_projector = build_adapter(
+            config.adapter or {},
+            num_layers=len(config.audio_layers),
+            audio_size=audio_tower.config.hidden_size,
+            text_size=embedding.shape[1],
+        )
+        self.multi_modal_projector.set_text_scale(float(embedding.detach().float().square().mean().sqrt()))
+        for frozen in (audio_tower, language_model):
+            frozen.requires_grad_(False)
+        self.train(False)
+
+    @classmethod
+    def from_references(
+        cls,
+        encoder: str,
+        llm: str,
+        adapter: dict[str, Any],
+        *,
+        dtype: torch.dtype | str = "auto",
+        **settings: Any,
+    ) -> SpeechLLM:
+        """A model with a new, untrained adapter.
+
+        Args:
+            encoder: model reference of a Whisper.
+            llm: model reference of an instruction-tuned LLM.
+            adapter: `{"type": "pooled" | "qformer", ...}`.
+            dtype: of the frozen parts; "auto" is what each was stored in. The adapter itself is always float32.
+            settings: more fields of `SpeechLLMConfig`.
+        """
+        config = SpeechLLMConfig(
+            audio_config=AutoConfig.from_pretrained(hub.resolve(encoder)),
+            text_config=AutoConfig.from_pretrained(hub.resolve(llm)),
+            encoder=encoder,
+            llm=llm,
+            adapter=adapter,
+            **settings,
+        )
+        return cls._assemble(config, dtype)
+
+    @classmethod
+    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str) -> SpeechLLM:
+        tower = take_encoder(AutoModel.from_pretrained(hub.resolve(config.encoder), dtype=dtype))
+        llm = AutoModelForCausalLM.from_pretrained(hub.resolve(config.llm), dtype=dtype)
+        return cls(config, tower, llm)
+
+    @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, folder: str | Path, *, dtype: torch.dtype | str = "auto", device: str | torch.device | None = None
+    ) -> SpeechLLM:
+        """Loads an adapter checkpoint and the frozen parts that it names.
+
+        Args:
+            folder: local folder or Hugging Face id of an adapter checkpoint.
+            dtype: of the frozen parts; "auto" is what each was stored in.
+            device: where to put the model; None leaves it on the CPU.
+
+        Raises:
+            SpeechLLMError: the folder is not a checkpoint, or its adapter was trained with another encoder, LLM or
+                prompt template than the ones found; names both sides.
+        """
+        path = hub.resolve(str(folder))
+        if not (path / WEIGHTS).is_file():
+            raise SpeechLLMError(
+                f"{path}: is not an adapter checkpoint ({WEIGHTS} is missing); give the folder that training wrote"
+            )
+        config = SpeechLLMConfig.from_pretrained(path)
+        fingerprint.check(path, config)
+        model = cls._assemble(config, dtype)
+        model._load_adapter(path / WEIGHTS)
+        return model if device is None else model.to(device)
+
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:  # type: ignore[override]
+        """Writes config, trainable weights and the fingerprint of the frozen parts; see `export.write_checkpoint`."""
+        path = Path(folder)
+        path.mkdir(parents=True, exist_ok=True)
+        self.config.save_pretrained(path)
+        weights = {name: tensor.detach().cpu().contiguous() for name, tensor in self.adapter_state().items()}
+        try:
+            save_file(weights, path / WEIGHTS, metadata={"format": "pt"})
+        except (OSError, SafetensorError) as error:
+            raise SpeechLLMError(
+                f"{path / WEIGHTS}: cannot be written: {error}; free some space or pick another folder"
+            ) from error
+        fingerprint.write(path, self.config)
+
+    def adapter_state(self) -> dict[str, torch.Tensor]:
+        """The trainable tensors by name."""
+        return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def _load_adapter(self, file: Path) -> None:
+        try:
+            weights = load_file(file)
+        except (OSError, SafetensorError) as error:
+            raise SpeechLLMError(f"{file}: is damaged ({error}); copy the checkpoint again") from error
+        mine = self.adapter_state()
+        wrong = sorted(set(mine) ^ set(weights)) or [n for n in mine if mine[n].shape != weights[n].shape]
+        if wrong:
+            raise SpeechLLMError(f"{file}: does not fit the adapter that config.json describes; first at {wrong[0]!r}")
+        with torch.no_grad():
+            for name, parameter in mine.items():
+                parameter.copy_(weights[name])
+
+    def train(self, mode: bool = True) -> SpeechLLM:
+        """Training mode for the adapter; frozen parts stay in eval mode, so no dropout disturbs them."""
+        super().train(mode)
+        self.audio_tower.eval()
+        self.language_model.eval()
+        return self
+
+    def get_input_embeddings(self) -> nn.Module:
+        """The LLM's token embeddings."""
+        return self.language_model.get_input_embeddings()
+
+    @torch.no_grad()
+    def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
+        """Log-mel (W, M, F) with mask (W, F) -> what the adapter reads; nothing here is trained."""
+        features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
+        states, mask = encode(self.audio_tower, features, input_features_mask.to(self.device), self.config.audio_layers)
+        return self.multi_modal_projector.reduce(states, mask)
+
+    def project(self, encoded: EncodedAudio) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `encode_audio` returns -> vectors (W, N, D) in float32 and their mask (W, N)."""
+        states, mask = encoded
+        return self.multi_modal_projector(states.float(), mask)
+
+    def get_audio_features(
+        self, input_features: torch.Tensor, input_features_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-mel (W, M, F) with mask (W, F) -> audio vectors (W, N, D) and their mask (W, N)."""
+        return self.project(self.encode_audio(input_features, input_features_mask))
+
+    def embed(
+        self,
+        input_ids: torch.Tensor,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        encoded_audio: EncodedAudio | None = None,
+    ) -> torch.Tensor:
+        """Token embeddings (B, S, D) with audio vectors where the placeholders stand."""
+        is_audio = input_ids == self.config.audio_token_id
+        # The placeholder's id lies outside the vocabulary; any other id does, its embedding is replaced.
+        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_audio, 0))
+        if encoded_audio is None:
+            if input_features is None or input_features_mask is None:
+                raise SpeechLLMError("the prompt holds audio placeholders but no input_features were given")
+            encoded_audio = self.encode_audio(input_features, input_features_mask)
+        return splice(embeddings, is_audio, *self.project(encoded_audio))
+
+    def forward(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        encoded_audio: EncodedAudio | None = None,
+        num_items_in_batch: int | torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> CausalLMOutputWithPast:
+        """Logits, and with `labels` the loss.
+
+        Args:
+            input_ids: (B, S) with one placeholder for each audio vector.
+            attention_mask: (B, S).
+            input_features: (W, M, F) log-mel of all windows of the batch.
+            input_features_mask: (W, F).
+            labels: (B, S), -100 outside the replies. The loss is the sum over reply tokens divided by
+                `num_items_in_batch`, or by their number here. With labels, `logits` has the predicting rows only,
+                (reply tokens, V): the vocabulary projection of all other rows would be thrown away.
+            encoded_audio: from `encode_audio`, in place of `input_features`.
+            num_items_in_batch: reply tokens in the whole (accumulated, distributed) batch.
+            kwargs: passed to the LLM (`logits_to_keep`, `past_key_values`, `position_ids`, ...).
+        """
+        if input_ids is not None and bool((input_ids == self.config.audio_token_id).any()):
+            inputs = {"inputs_embeds": self.embed(input_ids, input_features, input_features_mask, encoded_audio)}
+        else:
+            inputs = {"input_ids": input_ids}
+        if labels is None:
+            return self.language_model(**inputs, attention_mask=attention_mask, **kwargs)
+        predicts = nn.functional.pad(labels[:, 1:] != -100, (0, 1))  # row t predicts token t + 1
+        with rows_only(self.language_model, predicts):
+            out = self.language_model(**inputs, attention_mask=attention_mask, use_cache=False, **kwargs)
+        wanted = labels[:, 1:][labels[:, 1:] != -100]
+        total = nn.functional.cross_entropy(out.logits.float(), wanted, reduction="sum")
+        count = num_items_in_batch if num_items_in_batch is not None else max(int(wanted.numel()), 1)
+        return CausalLMOutputWithPast(loss=total / count, logits=out.logits)
+
+    @torch.inference_mode()
+    def generate(  # type: ignore[override]
+        self,
+        input_ids: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        encoded_audio: EncodedAudio | None = None,
+        **kwargs: Any,
+    ) -> torch.Tensor:
+        """Prompt and reply, (B, S + T), as `generate` of transformers returns them; takes its keyword arguments."""
+        if not bool((input_ids == self.config.audio_token_id).any()):
+            return self.language_model.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
+        embeddings = self.embed(input_ids, input_features, input_features_mask, encoded_audio)
+        reply = self.language_model.generate(inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs)
+        return torch.cat([input_ids, reply], dim=1)
+
+
+@contextmanager
+def rows_only(language_model: nn.Module, rows: torch.Tensor) -> Iterator[None]:
+    """Within the block the LLM projects only `rows` (B, S bool) onto the vocabulary: logits are (rows, V).
+
+    A hook on the output embeddings rather than a projection of our own, so that whatever the LLM does around it
+    (scaling, soft-capping) still happens. Two-dimensional operands also keep matrix products fast on the CPU.
+    """
+    head = language_model.get_output_embeddings()
+    hook = head.register_forward_pre_hook(lambda module, args: (args[0][rows],))
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,172 @@
+"""Conversations in, replies out: the one place where text is generated, with or without audio in the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+import torch
+from transformers import set_seed
+
+from speechllm import progress
+from speechllm.data.render import Message, PromptRenderer, audio_parts
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a model wrote, and whether it ended its turn (`stop`) or was cut short (`length`)."""
+
+    text: str
+    finish_reason: FinishReason
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How replies are drawn; temperature 0 is greedy."""
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def arguments(self) -> dict[str, Any]:
+        """Keyword arguments of transformers' `generate`."""
+        if self.temperature == 0:
+            return {"max_new_tokens": self.max_new_tokens, "do_sample": False, "temperature": None, "top_p": None}
+        chosen = {"do_sample": True, "temperature": self.temperature, "top_p": self.top_p, "top_k": 0}
+        return {"max_new_tokens": self.max_new_tokens, **chosen}
+
+
+class Replier(Protocol):
+    """Anything that answers conversations, in order."""
+
+    def __call__(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = ...
+    ) -> list[Reply]:
+        """Replies to all conversations; `description` names the work in the progress display."""
+        ...
+
+
+class TextReplier:
+    """A text LLM; conversations hold no audio."""
+
+    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 32) -> None:
+        self._model = language_model
+        self._tokenizer = tokenizer
+        self._renderer = PromptRenderer(tokenizer)
+        self._batch_size = batch_size
+        if tokenizer.pad_token is None:
+            tokenizer.pad_token = tokenizer.eos_token
+
+    def __call__(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = "replies"
+    ) -> list[Reply]:
+        """See `Replier`."""
+
+        def encode(batch: list[Sequence[Message]]) -> Any:
+            texts = [self._renderer.prompt(messages) for messages in batch]
+            return self._tokenizer(
+                texts,
+                add_special_tokens=False,
+                padding=True,
+                padding_side="left",
+                return_tensors="pt",
+                return_token_type_ids=False,
+            )
+
+        return _reply_all(
+            self._model, self._tokenizer, self._renderer, encode, conversations, sampling, self._batch_size, description
+        )
+
+
+class SpeechReplier:
+    """A speech LLM; audio parts carry `path`, `url` or `audio`, and a `transcript` where the model takes one."""
+
+    def __init__(self, model: Any, processor: Any, batch_size: int = 16) -> None:
+        self._model = model
+        self._processor = processor
+        self._batch_size = batch_size
+
+    def __call__(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = "replies"
+    ) -> list[Reply]:
+        """See `Replier`."""
+        self._model.eval()
+        tokenizer, renderer = self._processor.tokenizer, self._processor.renderer
+        return _reply_all(
+            self._model, tokenizer, renderer, self._processor, conversations, sampling, self._batch_size, description
+        )
+
+
+def _reply_all(
+    model: Any,
+    tokenizer: Any,
+    renderer: PromptRenderer,
+    encode: Callable[[list[Sequence[Message]]], Any],
+    conversations: Sequence[Sequence[Message]],
+    sampling: Sampling,
+    batch_size: int,
+    description: str,
+) -> list[Reply]:
+    """Batches of similar length, longest first, so that little is padding; replies come back in the given order."""
+    stops = stop_ids(model, tokenizer, renderer)
+    lengths = [len(renderer.prompt(messages)) for messages in conversations]
+    replies: dict[int, Reply] = {}
+    set_seed(sampling.seed)
+    with progress.task(description, len(conversations)) as bar:
+        for chosen in _chunks(sorted(range(len(conversations)), key=lambda i: -lengths[i]), batch_size):
+            inputs = encode([conversations[i] for i in chosen]).to(model.device)
+            out = model.generate(
+                **inputs, **sampling.arguments(), eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
+            )
+            written = out[:, inputs["input_ids"].shape[1] :].tolist()
+            for i, ids in zip(chosen, written, strict=True):
+                replies[i] = _finish(ids, stops, tokenizer)
+            bar.advance(len(chosen))
+    return [replies[i] for i in range(len(conversations))]
+
+
+def stop_ids(model: Any, tokenizer: Any, renderer: PromptRenderer) -> list[int]:
+    """All ids that end a turn: the model's own and the one that its chat template writes."""
+    own = getattr(model, "language_model", model).generation_config.eos_token_id
+    ids = set(own) if isinstance(own, list) else {own} if own is not None else set()
+    return sorted(ids | {tokenizer.convert_tokens_to_ids(renderer.end_of_turn)})
+
+
+def _finish(ids: list[int], stops: list[int], tokenizer: Any) -> Reply:
+    end = next((at for at, token in enumerate(ids) if token in stops), None)
+    text = tokenizer.decode(ids if end is None else ids[:end], skip_special_tokens=True)
+    return Reply(text, "length" if end is None else "stop")
+
+
+def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
+    for at in range(0, len(items), size):
+        yield items[at : at + size]
+
+
+def has_audio(messages: Sequence[Message]) -> bool:
+    """Whether a conversation holds audio."""
+    return bool(audio_parts(messages))
+
+
+def compute_device(name: str = "auto") -> torch.device:
+    """`auto`: the first GPU if there is one, else the CPU."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def compute_dtype(name: str = "auto") -> torch.dtype:
+    """`auto`: bfloat16 where the hardware multiplies it natively (GPU; CPU with AMX or AVX512-BF16), else float32.
+
+    Measured on two cores with AMX, bfloat16 is 5-7 times as fast as float32; on two cores without, 3 times slower.
+    """
+    if name != "auto":
+        return getattr(torch, name)
+    if torch.cuda.is_available():
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    native = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if native else torch.float32

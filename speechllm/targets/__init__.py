@@ -1,0 +1,1 @@
+"""What the reply should be, and who writes it."""

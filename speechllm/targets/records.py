@@ -1,0 +1,54 @@
+"""The target record: one JSON line for each reply that the model is to learn, with its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from speechllm.data.jsonl import read_jsonl
+from speechllm.errors import SpeechLLMError
+from speechllm.models.reply import FinishReason
+
+
+class TargetRecord(BaseModel):
+    """A conversation about one utterance and the reply to it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    id: str = Field(min_length=1)
+    utterance_id: str
+    audio: str = Field(description="path of the audio file, relative to the targets file")
+    seed_description: str
+    prompt: str
+    messages: list[dict[str, Any]] = Field(
+        description="chat messages; the audio part stands where the text LLM read the description"
+    )
+    response: str
+    finish_reason: FinishReason
+    strategy: str
+    generator: str
+    generator_revision: str
+    prompt_id: str
+    description_style: str
+    sampling: dict[str, float | int]
+    seed: int
+
+
+def read_targets(path: Path) -> list[TargetRecord]:
+    """Reads and validates a targets file.
+
+    Raises:
+        SpeechLLMError: missing, empty, or a line is not a target record; names the file and the line.
+    """
+    records = read_jsonl(Path(path), TargetRecord)
+    if not records:
+        raise SpeechLLMError(f"{path}: holds no target records; generate some with `speechllm targets`")
+    return records
+
+
+def usable(records: Sequence[TargetRecord]) -> list[TargetRecord]:
+    """Records whose reply says anything at all."""
+    return [record for record in records if record.response.strip()]

@@ -1,0 +1,127 @@
+"""Prompt search: which wording, description style and system prompt does this LLM answer faithfully?
+
+A small LLM's replies depend strongly on wording, so prompts are scored on a sample and chosen, not guessed: all
+candidates on a few utterances, the better ones on more.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from speechllm.data.describe import STYLES, DescriptionStyle, describe
+from speechllm.data.manifest import Utterance
+from speechllm.data.prompts import TRANSCRIBE, Prompt
+from speechllm.data.render import describe_audio
+from speechllm.data.score import faithfulness
+from speechllm.errors import SpeechLLMError
+from speechllm.models.reply import Replier, Sampling
+
+DEFAULT_SYSTEMS = ("Focus on the audio and the instruction.",)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A prompt with style and system prompt filled in, its faithfulness (0 to 1), and on how many utterances."""
+
+    prompt: Prompt
+    score: float
+    n: int
+    example: str
+
+
+def search_prompts(
+    prompts: Sequence[Prompt],
+    utterances: Sequence[Utterance],
+    reply: Replier,
+    *,
+    styles: Sequence[DescriptionStyle] = STYLES,
+    systems: Sequence[str | None] = DEFAULT_SYSTEMS,
+    attributes: Sequence[str] | None = None,
+    first_round: int = 8,
+    second_round: int = 32,
+    finalists: int = 4,
+    max_new_tokens: int = 24,
+    seed: int = 0,
+) -> list[Scored]:
+    """Scores prompt x style x system prompt; returns the finalists of each kind, best first.
+
+    Args:
+        prompts: candidates; each is tried under every style and system prompt.
+        utterances: described utterances to sample from.
+        reply: the LLM.
+        styles: description styles to try.
+        systems: system prompts to try.
+        attributes: which attributes the descriptions mention; None for all.
+        first_round: utterances on which every candidate is tried.
+        second_round: utterances on which the finalists are tried.
+        finalists: candidates of each kind that reach the second round.
+        max_new_tokens: cut-off of replies.
+        seed: of the sample.
+    """
+    candidates = [
+        prompt.model_copy(update={"style": style, "system": system})
+        for prompt in prompts
+        for style in styles
+        for system in systems
+    ]
+    sampling = Sampling(max_new_tokens=max_new_tokens)
+    first, second = (
+        _sample(utterances, prompts, first_round, seed),
+        _sample(utterances, prompts, second_round, seed + 1),
+    )
+    scored = _score(candidates, first, reply, sampling, attributes, "search prompts, round 1")
+    best = [s.prompt for ranked in _by_kind(scored).values() for s in ranked[:finalists]]
+    scored = _score(best, second, reply, sampling, attributes, "search prompts, round 2")
+    return [s for ranked in _by_kind(scored).values() for s in ranked]
+
+
+def keep_faithful(scored: Sequence[Scored], threshold: float = 0.8, at_most: int = 2) -> list[Prompt]:
+    """The best prompts of each kind that reach `threshold`; the best one alone where none does."""
+    kept: list[Prompt] = []
+    for ranked in _by_kind(scored).values():
+        good = [s for s in ranked if s.score >= threshold] or ranked[:1]
+        kept += [s.prompt for s in good[:at_most]]
+    return kept
+
+
+def _by_kind(scored: Sequence[Scored]) -> dict[str, list[Scored]]:
+    kinds: dict[str, list[Scored]] = defaultdict(list)
+    for one in sorted(scored, key=lambda s: -s.score):
+        kinds[one.prompt.kind].append(one)
+    return dict(sorted(kinds.items()))
+
+
+def _score(
+    prompts: Sequence[Prompt],
+    utterances: Sequence[Utterance],
+    reply: Replier,
+    sampling: Sampling,
+    attributes: Sequence[str] | None,
+    description: str,
+) -> list[Scored]:
+    pairs = [(prompt, utterance) for prompt in prompts for utterance in utterances]
+    conversations = [describe_audio(p.messages(), [describe(u, p.style or "desta", attributes)]) for p, u in pairs]
+    replies = reply(conversations, sampling, description)
+    scored = []
+    for k, prompt in enumerate(prompts):
+        mine = slice(k * len(utterances), (k + 1) * len(utterances))
+        values = [faithfulness(prompt.kind, u, r.text) for u, r in zip(utterances, replies[mine], strict=True)]
+        scored.append(Scored(prompt, sum(values) / len(values), len(values), replies[mine][0].text))
+    return scored
+
+
+def _sample(utterances: Sequence[Utterance], prompts: Sequence[Prompt], n: int, seed: int) -> list[Utterance]:
+    """At most `n` utterances that have all that the prompts ask for, combinations of values balanced."""
+    kinds = sorted({prompt.kind for prompt in prompts} - {TRANSCRIBE})
+    able = [u for u in utterances if u.text and all(kind in u.attributes for kind in kinds)]
+    if not able:
+        raise SpeechLLMError(f"no utterance has text and the attributes {', '.join(kinds)}; prompts cannot be scored")
+    random.Random(seed).shuffle(able)
+    groups: dict[tuple[object, ...], list[Utterance]] = defaultdict(list)
+    for utterance in able:
+        groups[tuple(utterance.attributes[kind] for kind in kinds)].append(utterance)
+    turns = [[group[i] for group in groups.values() if i < len(group)] for i in range(max(map(len, groups.values())))]
+    return [utterance for turn in turns for utterance in turn][:n]

@@ -1,0 +1,1 @@
+"""Objectives, the warm-up, the loop, and its log."""

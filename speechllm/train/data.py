@@ -1,0 +1,135 @@
+"""Training examples: utterances with their target records, encoded audio, and the order in which they are seen."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from speechllm import progress
+from speechllm.audio.io import load_audio
+from speechllm.data.manifest import Utterance
+from speechllm.data.render import Message
+from speechllm.errors import SpeechLLMError
+from speechllm.models.modeling import EncodedAudio, SpeechLLM
+from speechllm.models.processing import SpeechLLMProcessor, pad_features
+from speechllm.targets.records import TargetRecord
+
+MAX_CACHE_BYTES = 2 << 30
+"""Encoder states kept in memory; what does not fit is encoded again each time."""
+
+
+@dataclass(frozen=True)
+class Example:
+    """One utterance and, except in the warm-up, one target about it."""
+
+    utterance: Utterance
+    target: TargetRecord | None = None
+
+
+def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) -> list[Example]:
+    """Joins targets to their utterances.
+
+    Raises:
+        SpeechLLMError: a target names an utterance that the manifest lacks.
+    """
+    known = {utterance.id: utterance for utterance in utterances}
+    for target in targets:
+        if target.utterance_id not in known:
+            raise SpeechLLMError(
+                f"target {target.id!r} is about utterance {target.utterance_id!r}, which the manifest does not hold;"
+                " give the manifest that the targets were generated from"
+            )
+    return [Example(known[target.utterance_id], target) for target in targets]
+
+
+def order(num_examples: int, batch_size: int, step: int, seed: int) -> list[int]:
+    """Indices of the batch at `step`: a new permutation each epoch, a pure function of its arguments."""
+    chosen = []
+    for position in range(step * batch_size, (step + 1) * batch_size):
+        epoch, at = divmod(position, num_examples)
+        chosen.append(_permutation(num_examples, seed, epoch)[at])
+    return chosen
+
+
+def _permutation(n: int, seed: int, epoch: int) -> list[int]:
+    key = (n, seed, epoch)
+    if key not in _permutations:
+        if len(_permutations) > 4:
+            _permutations.clear()
+        indices = list(range(n))
+        random.Random(f"{seed}/{epoch}").shuffle(indices)
+        _permutations[key] = indices
+    return _permutations[key]
+
+
+_permutations: dict[tuple[int, int, int], list[int]] = {}
+
+
+class AudioStore:
+    """What the adapter reads of each utterance, computed once and kept while there is room: the encoder is frozen."""
+
+    def __init__(self, model: SpeechLLM, processor: SpeechLLMProcessor, max_bytes: int = MAX_CACHE_BYTES) -> None:
+        self._model = model
+        self._processor = processor
+        self._room = max_bytes
+        self._kept: dict[str, list[torch.Tensor]] = {}
+        self._frames: dict[str, list[int]] = {}
+
+    def fill(self, utterances: Sequence[Utterance], batch_size: int = 16) -> None:
+        """Encodes utterances ahead of training, those of similar length together, until the room is used up."""
+        waiting = sorted({u.id: u for u in utterances if u.id not in self._kept}.values(), key=lambda u: u.duration)
+        with progress.task("encode audio", len(waiting)) as bar:
+            for at in range(0, len(waiting), batch_size):
+                if self._room <= 0:
+                    break
+                self._encode(waiting[at : at + batch_size], keep=True)
+                bar.advance(len(waiting[at : at + batch_size]))
+
+    def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
+        """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""
+        missing = [u for u in utterances if u.id not in self._kept]
+        fresh = self._encode(missing, keep=self._room > 0) if missing else {}
+        windows = [w for u in utterances for w in (self._kept[u.id] if u.id in self._kept else fresh[u.id])]
+        lengths = torch.tensor([window.shape[1] for window in windows])
+        longest = int(lengths.max())
+        padded = [torch.nn.functional.pad(window, (0, 0, 0, longest - window.shape[1])) for window in windows]
+        mask = torch.arange(longest)[None, :] < lengths[:, None]
+        return torch.stack(padded).to(self._model.device), mask.to(self._model.device)
+
+    def frames(self, utterance: Utterance) -> list[int]:
+        """Log-mel frames of each window of an utterance that `fill` or `get` has seen."""
+        return self._frames[utterance.id]
+
+    def _encode(self, utterances: Sequence[Utterance], keep: bool) -> dict[str, list[torch.Tensor]]:
+        log_mel = [self._processor.features(load_audio(u.audio, start=u.start, end=u.end)) for u in utterances]
+        features = pad_features([window for windows in log_mel for window in windows])
+        states, mask = self._model.encode_audio(**features)
+        rows = iter(zip(states.cpu(), mask.sum(1).tolist(), strict=True))
+        found: dict[str, list[torch.Tensor]] = {}
+        for utterance, windows in zip(utterances, log_mel, strict=True):
+            found[utterance.id] = [row[:, :valid].clone() for row, valid in (next(rows) for _ in windows)]
+            self._frames[utterance.id] = [window.shape[-1] for window in windows]
+            if keep:
+                self._kept[utterance.id] = found[utterance.id]
+                self._room -= sum(window.nbytes for window in found[utterance.id])
+        return found
+
+
+def conversation(messages: Sequence[Message], utterance: Utterance, *, transcript: bool) -> list[Message]:
+    """A target's messages with the audio part filled in: where the audio lies, and the recogniser's words if wanted."""
+    filled: dict[str, Any] = {"type": "audio", "path": utterance.audio, "start": utterance.start, "end": utterance.end}
+    if transcript:
+        filled["transcript"] = utterance.recognised_text or utterance.text
+    return [
+        {
+            **message,
+            "content": message["content"]
+            if isinstance(message["content"], str)
+            else [filled if part.get("type") == "audio" else part for part in message["content"]],
+        }
+        for message in messages
+    ]

@@ -1,0 +1,74 @@
+"""Where a run stands: what a killed run needs to go on as if nothing had happened."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from speechllm.errors import SpeechLLMError
+from speechllm.models.modeling import SpeechLLM
+
+
+@dataclass(frozen=True)
+class Position:
+    """The next step to take: `step` of `stage`."""
+
+    stage: int = 0
+    step: int = 0
+
+
+def save_state(
+    path: Path, config_hash: str, position: Position, model: SpeechLLM, optimizer: torch.optim.Optimizer | None
+) -> None:
+    """Writes the state beside `path` and renames it, so that what stands there is always whole.
+
+    Raises:
+        SpeechLLMError: the file system refuses; the older state still stands.
+    """
+    aside = path.with_name(f".{path.name}.part")
+    state = {
+        "config": config_hash,
+        "position": asdict(position),
+        "adapter": model.adapter_state(),
+        "optimizer": optimizer.state_dict() if optimizer is not None else None,
+        "rng": torch.get_rng_state(),
+        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+    }
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, aside)
+        aside.replace(path)
+    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        aside.unlink(missing_ok=True)
+        raise SpeechLLMError(
+            f"{path}: cannot be written: {error}; free some space, then start the run again"
+        ) from error
+
+
+def load_state(path: Path, config_hash: str, model: SpeechLLM) -> tuple[Position, dict[str, Any] | None]:
+    """Restores adapter and random states; returns where to go on, and the optimiser's state (None at a stage's start).
+
+    Raises:
+        SpeechLLMError: the state is damaged or belongs to another config.
+    """
+    if not path.exists():
+        return Position(), None
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise SpeechLLMError(f"{path}: is damaged ({error}); delete it to start the run anew") from error
+    if state["config"] != config_hash:
+        raise SpeechLLMError(
+            f"{path}: belongs to a run with another config; take the old config, or another out folder, or delete it"
+        )
+    with torch.no_grad():
+        for name, parameter in model.adapter_state().items():
+            parameter.copy_(state["adapter"][name])
+    torch.set_rng_state(state["rng"])
+    if torch.cuda.is_available() and state["cuda_rng"]:
+        torch.cuda.set_rng_state_all(state["cuda_rng"])
+    return Position(**state["position"]), state["optimizer"]
