@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import json
 import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass
 
+from speechllm.data.describe import DescriptionStyle
 from speechllm.data.jsonl import explain, written_aside
 from speechllm.errors import SpeechLLMError
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
 T = TypeVar("T")
+
+Count = Annotated[int, Field(ge=1)]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -49,7 +56,7 @@ class DataConfig:
     """Target records (JSON Lines) about those utterances."""
     attributes: list[str] | None = None
     """Attributes that the warm-up teaches; all where left out."""
-    transcript_dropout: float = 0.1
+    transcript_dropout: Share = 0.1
     """Share of training conversations from which the recogniser's words are withheld."""
 
 
@@ -59,15 +66,17 @@ class StageConfig:
 
     objective: Literal["embedding_alignment", "cross_entropy"]
     """embedding_alignment is the warm-up onto the description's embeddings; cross_entropy learns the replies."""
-    steps: int
-    batch_size: int = 16
-    micro_batch_size: int | None = None
+    steps: Count
+    batch_size: Count = 16
+    micro_batch_size: Count | None = None
     """Examples a forward pass; less than batch_size accumulates gradients."""
-    learning_rate: float = 1e-3
-    warmup_steps: int = 10
+    learning_rate: Positive = 1e-3
+    warmup_steps: Annotated[int, Field(ge=0)] = 10
     """Linear rise of the learning rate, followed by a cosine to zero."""
-    weight_decay: float = 0.01
-    max_grad_norm: float = 1.0
+    weight_decay: NotNegative = 0.01
+    description_style: DescriptionStyle = "tags"
+    """embedding_alignment: the style of the description whose attribute tokens the vectors regress onto."""
+    max_grad_norm: Positive = 1.0
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -80,12 +89,17 @@ class TrainConfig:
     out: Path
     """Folder of the run: checkpoint/, log.jsonl, config.json, state.pt."""
     seed: int = 0
-    save_every: int = 200
+    save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
 
 
-def load_toml(path: Path, kind: type[T]) -> T:
+def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:
     """Reads a TOML file into a config dataclass.
+
+    Args:
+        path: the file.
+        kind: the dataclass.
+        changes: `KEY=VALUE` each, a dotted key (`stages.0.steps`) and a value as TOML writes it.
 
     Raises:
         SpeechLLMError: missing file, bad syntax (duplicate keys too), unknown or misspelt key, wrong type; names the
@@ -98,7 +112,29 @@ def load_toml(path: Path, kind: type[T]) -> T:
         raise SpeechLLMError(f"{path}: cannot be read: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise SpeechLLMError(f"{path}: is not valid TOML: {error}") from error
-    return parse_config(values, kind, str(path))
+    for change in changes:
+        _apply(values, change)
+    return parse_config(values, kind, " ".join([str(path), *changes]))
+
+
+def _apply(values: dict[str, Any], change: str) -> None:
+    """Puts one `KEY=VALUE` into nested plain values."""
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise SpeechLLMError(f"{change!r}: write a change of the config as KEY=VALUE")
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text  # a bare word is meant as a string
+    key = key.strip()
+    *path, last = key.split(".")
+    inner: Any = values
+    try:
+        for part in path:
+            inner = inner[int(part)] if isinstance(inner, list) else inner.setdefault(part, {})
+        inner[int(last) if isinstance(inner, list) else last] = value
+    except (ValueError, IndexError, TypeError, AttributeError) as error:
+        raise SpeechLLMError(f"{change!r}: there is no {key!r} in the config") from error
 
 
 def parse_config(values: dict[str, Any], kind: type[T], where: str) -> T:

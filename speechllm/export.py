@@ -19,6 +19,7 @@ import transformers
 
 from speechllm import __version__, hub
 from speechllm.config import TrainConfig
+from speechllm.data.jsonl import umask
 from speechllm.errors import SpeechLLMError
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.modeling import WEIGHTS, SpeechLLM
@@ -142,15 +143,24 @@ def folder_aside(folder: Path) -> Iterator[Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}."))
-        aside.chmod(0o755)
+        aside.chmod(0o777 & ~umask())  # mkdtemp makes folders that only their owner can enter
         yield aside
         if folder.exists():
             old = Path(tempfile.mkdtemp(dir=folder.parent, prefix=f".{folder.name}.old."))
-            folder.replace(old / "it")
-            aside.replace(folder)
-            shutil.rmtree(old)
+            try:
+                folder.replace(old / "it")
+                aside.replace(folder)
+            except OSError:
+                if not folder.exists():
+                    (old / "it").replace(folder)
+                raise
+            finally:
+                if folder.exists():
+                    shutil.rmtree(old, ignore_errors=True)
         else:
             aside.replace(folder)
+    except SpeechLLMError as error:  # name the folder that was asked for
+        raise SpeechLLMError(str(error).replace(str(aside), str(folder))) from error
     except OSError as error:
         raise SpeechLLMError(
             f"{folder}: cannot be written: {error.strerror or error}; free some space or pick another folder"

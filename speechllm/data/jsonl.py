@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import IO, Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -55,7 +55,7 @@ def written_aside(path: Path) -> Iterator[IO[str]]:
         _discard(handle)
         raise
     try:
-        Path(handle.name).chmod(0o666 & ~_umask())
+        Path(handle.name).chmod(0o666 & ~umask())
         Path(handle.name).replace(path)
     except OSError as error:
         _discard(handle)
@@ -73,7 +73,8 @@ def _discard(handle: IO[str]) -> None:
     Path(handle.name).unlink(missing_ok=True)
 
 
-def _umask() -> int:
+def umask() -> int:
+    """The permission bits that new files do not get."""
     mask = os.umask(0)
     os.umask(mask)
     return mask
@@ -145,7 +146,10 @@ def explain(error: ValidationError, kind: type) -> str:
 def _keys(kind: type, location: tuple[int | str, ...]) -> list[str]:
     """Keys of the (nested) model or dataclass that stands at `location`."""
     for part in location:
-        inner = {key: field.annotation for key, field in _fields(kind).items()}.get(str(part))
+        if isinstance(part, int):  # the place in a list, whose element stands for it below
+            continue
+        inner = {key: field.annotation for key, field in _fields(kind).items()}.get(part)
+        inner = get_args(inner)[0] if get_origin(inner) is list else inner
         if inner is None or not _fields(inner):
             return []
         kind = inner

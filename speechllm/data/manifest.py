@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,11 @@ def read_manifest(path: Path) -> list[Utterance]:
 def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
     """Writes a manifest (`audio` relative to it, as given); returns the number of utterances."""
     return write_jsonl(path, utterances)
+
+
+def relocated(utterances: Iterable[Utterance], folder: Path) -> list[Utterance]:
+    """Utterances as `read_manifest` returns them, with `audio` relative to `folder`: ready to be written there."""
+    return [u.model_copy(update={"audio": Path(os.path.relpath(u.audio, folder)).as_posix()}) for u in utterances]
 
 
 def attribute_values(utterances: Iterable[Utterance], name: str) -> list[Any]:

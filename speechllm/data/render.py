@@ -11,12 +11,17 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
+import jinja2
+
 from speechllm.errors import SpeechLLMError
 
 AUDIO_TOKEN = "<|audio|>"
 """Stands in the rendered string for one vector of audio."""
 
 Message = dict[str, Any]
+
+_TIMELESS = "{% macro strftime_now(form) %}{{ form }}{% endmacro %}"
+"""Put before a template, takes the place of the clock that transformers gives it."""
 
 
 class PromptRenderer:
@@ -31,14 +36,12 @@ class PromptRenderer:
         self.end_of_turn = self._find_end_of_turn()
 
     def prompt(self, messages: Sequence[Message]) -> str:
-        """The string up to where the reply begins. Each audio part is one `AUDIO_TOKEN`."""
-        return str(
-            self._tokenizer.apply_chat_template(
-                [{**message, "content": flatten(message["content"])} for message in messages],
-                tokenize=False,
-                add_generation_prompt=True,
-            )
-        )
+        """The string up to where the reply begins. Each audio part is one `AUDIO_TOKEN`.
+
+        Raises:
+            SpeechLLMError: the messages are not well formed, or the template refuses them (some know no system prompt).
+        """
+        return self._render(messages)
 
     def conversation(self, messages: Sequence[Message], reply: str, *, complete: bool = True) -> tuple[str, int]:
         """Prompt, reply and, if the reply is `complete`, the end of turn; and the character at which the reply starts.
@@ -50,14 +53,38 @@ class PromptRenderer:
 
     @property
     def template_hash(self) -> str:
-        """SHA-256 of what the LLM reads for a fixed conversation with audio in it, and of the end of turn."""
+        """SHA-256 of what the LLM reads for fixed conversations with audio in them, and of the end of turn.
+
+        With and without a system prompt, since templates write one of their own or refuse one; on a fixed day, since
+        some write today's date.
+        """
         probe: list[Message] = [
-            {"role": "system", "content": "s"},
             {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": "u"}]},
             {"role": "assistant", "content": "a"},
             {"role": "user", "content": "v"},
         ]
-        return hashlib.sha256((self.prompt(probe) + self.end_of_turn).encode()).hexdigest()
+        read = [self.end_of_turn]
+        template = _TIMELESS + self._tokenizer.get_chat_template()
+        for messages in (probe, [{"role": "system", "content": "s"}, *probe]):
+            try:
+                read.append(self._render(messages, chat_template=template))
+            except SpeechLLMError:
+                read.append("refused")
+        return hashlib.sha256("\0".join(read).encode()).hexdigest()
+
+    def _render(self, messages: Sequence[Message], chat_template: str | None = None) -> str:
+        plain = [{**message, "content": flatten(_content(message))} for message in messages]
+        try:
+            return str(
+                self._tokenizer.apply_chat_template(
+                    plain, chat_template=chat_template, tokenize=False, add_generation_prompt=True
+                )
+            )
+        except jinja2.TemplateError as error:
+            raise SpeechLLMError(
+                f"the chat template of {self._tokenizer.name_or_path} refuses the messages ({error});"
+                f" they are from {', '.join(str(message.get('role')) for message in messages)}"
+            ) from error
 
     def _find_end_of_turn(self) -> str:
         """The special token that the template writes after an assistant's reply."""
@@ -68,9 +95,18 @@ class PromptRenderer:
             )
         )
         after = text.rpartition(reply)[2]
-        special = self._tokenizer.all_special_tokens
-        found = min((token for token in special if token in after), key=after.index, default=None)
-        return found if found is not None else str(self._tokenizer.eos_token)
+        found = min(
+            (token for token in special_tokens(self._tokenizer) if token in after),
+            key=lambda t: (after.index(t), -len(t)),
+            default="",
+        )
+        return found or str(self._tokenizer.eos_token)
+
+
+def special_tokens(tokenizer: Any) -> list[str]:
+    """All strings that become one control token; the tokenizer's `all_special_tokens` has only those with a name."""
+    added = [str(token) for token in tokenizer.added_tokens_decoder.values() if token.special]
+    return list(dict.fromkeys([*tokenizer.all_special_tokens, *added]))
 
 
 def flatten(content: str | Sequence[dict[str, Any]]) -> str:
@@ -80,6 +116,20 @@ def flatten(content: str | Sequence[dict[str, Any]]) -> str:
     return "\n".join(_part(part) for part in content)
 
 
+def _content(message: Message) -> str | Sequence[dict[str, Any]]:
+    if not isinstance(message, dict) or "role" not in message:
+        raise SpeechLLMError(
+            f'{str(message)[:80]!r} is not a message; a conversation is a list of {{"role": ..., "content": ...}}'
+        )
+    content = message.get("content")
+    if isinstance(content, str) or (isinstance(content, list | tuple) and all(isinstance(p, dict) for p in content)):
+        return content
+    raise SpeechLLMError(
+        f"content of a message of role {message['role']!r}: {str(content)[:80]!r} is neither a string nor a list of"
+        ' parts {"type": "text", "text": ...} and {"type": "audio", ...}'
+    )
+
+
 def _part(part: dict[str, Any]) -> str:
     kind = part.get("type")
     if kind == "audio":
@@ -87,6 +137,8 @@ def _part(part: dict[str, Any]) -> str:
         transcript = part.get("transcript")
         return AUDIO_TOKEN + (f"<text>{transcript}</text>" if transcript else "")
     if kind == "text":
+        if not isinstance(part.get("text"), str):
+            raise SpeechLLMError("message part of type 'text': 'text' is missing or not a string")
         return str(part["text"])
     raise SpeechLLMError(f"message part of type {kind!r} is not known; use 'text' or 'audio'")
 
@@ -96,14 +148,16 @@ def audio_parts(messages: Sequence[Message]) -> list[dict[str, Any]]:
     return [
         part
         for message in messages
-        if not isinstance(message["content"], str)
-        for part in message["content"]
+        if not isinstance(content := _content(message), str)
+        for part in content
         if part.get("type") == "audio"
     ]
 
 
 def describe_audio(messages: Sequence[Message], descriptions: Sequence[str]) -> list[Message]:
     """The same conversation for the text LLM: every audio part replaced by its description."""
+    if len(audio_parts(messages)) != len(descriptions):
+        raise ValueError(f"{len(audio_parts(messages))} audio parts but {len(descriptions)} descriptions")
     remaining = iter(descriptions)
 
     def written(part: dict[str, Any]) -> dict[str, Any]:

@@ -28,7 +28,7 @@ def word_error_rate(references: Sequence[str], hypotheses: Sequence[str], langua
     References that normalise to nothing are left out; the result is NaN if none remains.
     """
     normalise = _normaliser(language or "en")
-    pairs = [(normalise(r), normalise(h)) for r, h in zip(references, hypotheses, strict=True)]
+    pairs = [(normalise(r).strip(), normalise(h).strip()) for r, h in zip(references, hypotheses, strict=True)]
     pairs = [(r, h) for r, h in pairs if r]
     if not pairs:
         return float("nan")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from transformers import CONFIG_MAPPING, AutoConfig, PreTrainedConfig
@@ -45,6 +46,26 @@ class SpeechLLMConfig(PreTrainedConfig):
         if self.audio_layers is None and self.audio_config is not None:
             self.audio_layers = default_audio_layers(self.audio_config.num_hidden_layers)
         super().__post_init__(**kwargs)
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **kwargs: Any) -> SpeechLLMConfig:
+        """Reads `config.json` of an adapter checkpoint.
+
+        Raises:
+            SpeechLLMError: it is missing, damaged, or another model's.
+        """
+        try:
+            config = super().from_pretrained(folder, **kwargs)
+        except (OSError, ValueError, TypeError) as error:
+            raise SpeechLLMError(
+                f"{folder}: config.json cannot be read ({error}); copy the checkpoint again"
+            ) from error
+        if not config.llm or not config.encoder:
+            raise SpeechLLMError(
+                f"{folder}: is not an adapter checkpoint (config.json names no llm and encoder); give the folder that"
+                " training wrote"
+            )
+        return config
 
     def validate_token_ids(self) -> None:
         """The placeholder's id lies outside the vocabulary on purpose; transformers would warn about that."""

@@ -45,6 +45,8 @@ def check(folder: Path, config: SpeechLLMConfig) -> None:
     file = folder / FILE
     try:
         expected = json.loads(file.read_text(encoding="utf-8"))
+        if not isinstance(expected, dict):
+            raise ValueError("not a JSON object")
     except (OSError, ValueError) as error:
         raise SpeechLLMError(f"{file}: cannot be read ({error}); copy the checkpoint again") from error
     found = compute(config)

@@ -15,9 +15,10 @@ from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrained
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from speechllm import hub
+from speechllm.data.jsonl import umask
 from speechllm.errors import SpeechLLMError
 from speechllm.models import fingerprint
-from speechllm.models.adapters import build_adapter
+from speechllm.models.adapters import Adapter, build_adapter
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.encoder import encode, take_encoder
 from speechllm.models.splice import splice
@@ -35,13 +36,22 @@ class SpeechLLM(PreTrainedModel):
     """
 
     config_class = SpeechLLMConfig
+    config: Any
+    audio_tower: Any
+    language_model: Any
+    multi_modal_projector: Adapter
     base_model_prefix = ""
     main_input_name = "input_ids"
 
-    def __init__(self, config: SpeechLLMConfig, audio_tower: nn.Module, language_model: nn.Module) -> None:
+    def __init__(self, config: SpeechLLMConfig, audio_tower: Any, language_model: Any) -> None:
         super().__init__(config)
         self.audio_tower = audio_tower
         self.language_model = language_model
+        depth = audio_tower.config.num_hidden_layers
+        if not config.audio_layers or not all(1 <= number <= depth for number in config.audio_layers):
+            raise SpeechLLMError(
+                f"audio_layers {config.audio_layers}: the encoder {config.encoder} has the layers 1 to {depth}"
+            )
         embedding = language_model.get_input_embeddings().weight
         self.multi_modal_projector = build_adapter(
             config.adapter or {},
@@ -90,7 +100,7 @@ class SpeechLLM(PreTrainedModel):
         return cls(config, tower, llm)
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls, folder: str | Path, *, dtype: torch.dtype | str = "auto", device: str | torch.device | None = None
     ) -> SpeechLLM:
         """Loads an adapter checkpoint and the frozen parts that it names.
@@ -115,7 +125,7 @@ class SpeechLLM(PreTrainedModel):
         model._load_adapter(path / WEIGHTS)
         return model if device is None else model.to(device)
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Writes config, trainable weights and the fingerprint of the frozen parts; see `export.write_checkpoint`."""
         path = Path(folder)
         path.mkdir(parents=True, exist_ok=True)
@@ -127,6 +137,7 @@ class SpeechLLM(PreTrainedModel):
             raise SpeechLLMError(
                 f"{path / WEIGHTS}: cannot be written: {error}; free some space or pick another folder"
             ) from error
+        (path / WEIGHTS).chmod(0o666 & ~umask())  # safetensors writes files that only their owner can read
         fingerprint.write(path, self.config)
 
     def adapter_state(self) -> dict[str, torch.Tensor]:
@@ -153,7 +164,7 @@ class SpeechLLM(PreTrainedModel):
         self.language_model.eval()
         return self
 
-    def get_input_embeddings(self) -> nn.Module:
+    def get_input_embeddings(self) -> Any:
         """The LLM's token embeddings."""
         return self.language_model.get_input_embeddings()
 
@@ -218,7 +229,9 @@ class SpeechLLM(PreTrainedModel):
             kwargs: passed to the LLM (`logits_to_keep`, `past_key_values`, `position_ids`, ...).
         """
         if input_ids is not None and bool((input_ids == self.config.audio_token_id).any()):
-            inputs = {"inputs_embeds": self.embed(input_ids, input_features, input_features_mask, encoded_audio)}
+            inputs: dict[str, Any] = {
+                "inputs_embeds": self.embed(input_ids, input_features, input_features_mask, encoded_audio)
+            }
         else:
             inputs = {"input_ids": input_ids}
         if labels is None:
@@ -232,7 +245,7 @@ class SpeechLLM(PreTrainedModel):
         return CausalLMOutputWithPast(loss=total / count, logits=out.logits)
 
     @torch.inference_mode()
-    def generate(  # type: ignore[override]
+    def generate(
         self,
         input_ids: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
@@ -250,7 +263,7 @@ class SpeechLLM(PreTrainedModel):
 
 
 @contextmanager
-def rows_only(language_model: nn.Module, rows: torch.Tensor) -> Iterator[None]:
+def rows_only(language_model: Any, rows: torch.Tensor) -> Iterator[None]:
     """Within the block the LLM projects only `rows` (B, S bool) onto the vocabulary: logits are (rows, V).
 
     A hook on the output embeddings rather than a projection of our own, so that whatever the LLM does around it

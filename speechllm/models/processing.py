@@ -17,7 +17,7 @@ from transformers import AutoFeatureExtractor, AutoTokenizer, BatchFeature, Proc
 
 from speechllm import hub
 from speechllm.audio.io import SAMPLING_RATE, as_waveform, load_audio
-from speechllm.data.render import Message, PromptRenderer, audio_parts
+from speechllm.data.render import Message, PromptRenderer, audio_parts, special_tokens
 from speechllm.errors import SpeechLLMError
 from speechllm.models.adapters import num_vectors
 from speechllm.models.configuration import SpeechLLMConfig
@@ -39,11 +39,14 @@ class SpeechLLMProcessor(ProcessorMixin):
         self.config = config
         self.audio_token = config.audio_token
         if self.audio_token not in tokenizer.get_vocab():
-            tokenizer.add_special_tokens({"additional_special_tokens": [self.audio_token]})
+            tokenizer.add_special_tokens(
+                {"extra_special_tokens": [self.audio_token]}, replace_extra_special_tokens=False
+            )
         self.audio_token_id = tokenizer.convert_tokens_to_ids(self.audio_token)
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
         self.renderer = PromptRenderer(tokenizer)
+        self._control_tokens = special_tokens(tokenizer)
 
     @classmethod
     def for_config(cls, config: SpeechLLMConfig) -> SpeechLLMProcessor:
@@ -54,18 +57,18 @@ class SpeechLLMProcessor(ProcessorMixin):
         return processor
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path, **_: Any) -> SpeechLLMProcessor:  # type: ignore[override]
+    def from_pretrained(cls, folder: str | Path, **_: Any) -> SpeechLLMProcessor:
         """Loads the processor of an adapter checkpoint, a local folder or a Hugging Face id."""
         path = hub.resolve(str(folder))
         config = SpeechLLMConfig.from_pretrained(path)
         return cls(AutoFeatureExtractor.from_pretrained(path), AutoTokenizer.from_pretrained(path), config)
 
-    def save_pretrained(self, folder: str | Path, **_: Any) -> None:  # type: ignore[override]
+    def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Writes tokenizer and feature extractor beside the config that the model writes."""
         self.tokenizer.save_pretrained(folder)
         self.feature_extractor.save_pretrained(folder)
 
-    def __call__(  # type: ignore[override]
+    def __call__(
         self,
         conversations: Sequence[Sequence[Message]],
         replies: Sequence[str] | None = None,
@@ -99,6 +102,9 @@ class SpeechLLMProcessor(ProcessorMixin):
     ) -> BatchFeature:
         """Renders each conversation and tokenises it once, as one string, with one placeholder an audio vector.
 
+        Only where a token would reach from the prompt into the reply (a reply that starts with a line break, say), is
+        the reply tokenised apart: in generation the prompt's tokens stand before the reply's are written.
+
         Args:
             conversations: chat messages each.
             frames: for each conversation, for each of its audio parts, the log-mel frames of its windows.
@@ -108,33 +114,53 @@ class SpeechLLMProcessor(ProcessorMixin):
 
         Returns:
             `input_ids`, `attention_mask` (B, S); with replies `labels` (B, S), -100 outside the reply.
+
+        Raises:
+            SpeechLLMError: a placeholder in the text, a control token in a reply (see `check_reply`), or a prompt that
+                is longer than the LLM's context.
         """
-        texts, starts = [], []
+        prompts, texts = [], []
         for i, messages in enumerate(conversations):
             if replies is None:
                 text, start = self.renderer.prompt(messages), 0
             else:
+                self.check_reply(replies[i])
                 ends = complete is None or complete[i]
                 text, start = self.renderer.conversation(messages, replies[i], complete=ends)
             text, growth = self._expand(text, len(audio_parts(messages)), frames[i])
             texts.append(text)
-            starts.append(start + growth)
-        encoded = self.tokenizer(
-            texts,
-            add_special_tokens=False,
-            padding=True,
-            padding_side="left" if replies is None else "right",
-            return_tensors="pt",
-            return_offsets_mapping=replies is not None,
-        )
-        batch = {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+            prompts.append(text[: start + growth])
+        rows, labels = self._token_ids(texts), None
         if replies is not None:
-            ends_at = encoded["offset_mapping"][..., 1]
-            in_reply = (ends_at > torch.tensor(starts)[:, None]) & encoded["attention_mask"].bool()
-            batch["labels"] = batch["input_ids"].masked_fill(~in_reply, -100)
+            heads = self._token_ids(prompts)
+            for i, (row, head) in enumerate(zip(rows, heads, strict=True)):
+                if row[: len(head)] != head:
+                    rows[i] = head + self._token_ids([texts[i][len(prompts[i]) :]])[0]
+            labels = [[-100] * len(head) + row[len(head) :] for row, head in zip(rows, heads, strict=True)]
+        self._check_length(rows)
+        left = labels is None
+        batch = {
+            "input_ids": _pad(rows, self.tokenizer.pad_token_id, left),
+            "attention_mask": _pad([[1] * len(row) for row in rows], 0, left),
+        }
+        if labels is not None:
+            batch["labels"] = _pad(labels, -100, left)
         return BatchFeature(batch)
 
-    def apply_chat_template(self, conversation: Any, *_: Any, **kwargs: Any) -> Any:  # type: ignore[override]
+    def check_reply(self, reply: str) -> None:
+        """A reply to learn is plain text: a control token in it would teach an end of turn, or a turn, inside a reply.
+
+        Raises:
+            SpeechLLMError: it holds one of the tokenizer's control tokens, or the audio placeholder.
+        """
+        found = next((token for token in self._control_tokens if token in reply), None)
+        if found is not None:
+            raise SpeechLLMError(
+                f"the reply {reply[:60]!r} holds the control token {found!r}; a reply to learn is plain text, drop the"
+                " record or the token"
+            )
+
+    def apply_chat_template(self, conversation: Any, *_: Any, **kwargs: Any) -> Any:
         """The Hugging Face form: one conversation or a list of them to tensors, or to a string if `tokenize=False`."""
         single = bool(conversation) and isinstance(conversation[0], dict)
         conversations = [conversation] if single else conversation
@@ -167,6 +193,19 @@ class SpeechLLMProcessor(ProcessorMixin):
         )
         return out["input_features"][0]
 
+    def _token_ids(self, texts: list[str]) -> list[list[int]]:
+        return list(self.tokenizer(texts, add_special_tokens=False)["input_ids"])
+
+    def _check_length(self, rows: Sequence[Sequence[int]]) -> None:
+        limit = getattr(self.config.text_config, "max_position_embeddings", None)
+        longest = max(rows, key=len, default=[])
+        if limit is not None and len(longest) > limit:
+            audio = sum(token == self.audio_token_id for token in longest)
+            raise SpeechLLMError(
+                f"the conversation takes {len(longest)} positions ({audio} of audio), more than the {limit} that"
+                f" {self.config.llm} has; give shorter audio or text"
+            )
+
     def _expand(self, text: str, parts: int, frames: Sequence[Sequence[int]]) -> tuple[str, int]:
         """Repeats each placeholder as often as its audio has vectors; returns the text and by how much it grew."""
         pieces = text.split(self.audio_token)
@@ -177,16 +216,16 @@ class SpeechLLMProcessor(ProcessorMixin):
             )
         settings = self.config.adapter or {}
         counts = [sum(num_vectors(settings, frame // STRIDE) for frame in windows) for windows in frames]
-        limit = getattr(self.config.text_config, "max_position_embeddings", None)
-        if limit is not None and sum(counts) >= limit:
-            raise SpeechLLMError(
-                f"the audio needs {sum(counts)} positions, more than the {limit} of {self.config.llm};"
-                " give shorter audio"
-            )
         expanded = pieces[0] + "".join(
             self.audio_token * count + piece for count, piece in zip(counts, pieces[1:], strict=True)
         )
         return expanded, len(expanded) - len(text)
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> torch.Tensor:
+    longest = max(map(len, rows), default=0)
+    filled = [[value] * (longest - len(row)) for row in rows]
+    return torch.tensor([[*f, *row] if left else [*row, *f] for f, row in zip(filled, rows, strict=True)])
 
 
 def pad_features(windows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -199,28 +238,38 @@ def pad_features(windows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def read_audio_part(part: dict[str, Any]) -> np.ndarray:
     """The waveform (samples,) at 16 kHz of a message part with `path`, `url` or `audio`."""
-    if "path" in part:
-        return load_audio(part["path"], start=part.get("start"), end=part.get("end"))
-    if "audio" in part:
+    start, end = part.get("start"), part.get("end")
+    if part.get("path") is not None:
+        return load_audio(part["path"], start=start, end=end)
+    if part.get("audio") is not None:
+        if start is not None or end is not None:
+            raise SpeechLLMError('audio part: "start" and "end" go with "path" or "url"; cut the array itself')
         value = part["audio"]
         if isinstance(value, dict):  # as `datasets` decodes audio
+            if value.get("array") is None or value.get("sampling_rate") is None:
+                raise SpeechLLMError(
+                    'audio part: "audio" needs "array" and "sampling_rate"; without decoded samples give "path"'
+                )
             return as_waveform(np.asarray(value["array"]), int(value["sampling_rate"]))
         return as_waveform(np.asarray(value), SAMPLING_RATE)
-    if "url" in part:
-        return _read_url(str(part["url"]))
+    if part.get("url") is not None:
+        return _read_url(str(part["url"]), start, end)
     raise SpeechLLMError('audio part: give "path", "url" or "audio"')
 
 
-def _read_url(url: str) -> np.ndarray:
+def _read_url(url: str, start: float | None, end: float | None) -> np.ndarray:
     parsed = urllib.parse.urlparse(url)
     if parsed.scheme in ("", "file"):
-        return load_audio(urllib.request.url2pathname(parsed.path))
+        return load_audio(urllib.request.url2pathname(parsed.path), start=start, end=end)
     if parsed.scheme not in ("http", "https"):
         raise SpeechLLMError(f"{url}: only file, http and https addresses can be read")
     try:
         with tempfile.NamedTemporaryFile() as copy, urllib.request.urlopen(url, timeout=30) as response:
             shutil.copyfileobj(response, copy)
             copy.flush()
-            return load_audio(copy.name)
+            try:
+                return load_audio(copy.name, start=start, end=end)
+            except SpeechLLMError as error:
+                raise SpeechLLMError(str(error).replace(copy.name, url)) from error
     except OSError as error:
         raise SpeechLLMError(f"{url}: cannot be fetched: {error}") from error

@@ -53,7 +53,7 @@ class Replier(Protocol):
 class TextReplier:
     """A text LLM; conversations hold no audio."""
 
-    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 32) -> None:
+    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 64) -> None:
         self._model = language_model
         self._tokenizer = tokenizer
         self._renderer = PromptRenderer(tokenizer)
@@ -85,7 +85,7 @@ class TextReplier:
 class SpeechReplier:
     """A speech LLM; audio parts carry `path`, `url` or `audio`, and a `transcript` where the model takes one."""
 
-    def __init__(self, model: Any, processor: Any, batch_size: int = 16) -> None:
+    def __init__(self, model: Any, processor: Any, batch_size: int = 64) -> None:
         self._model = model
         self._processor = processor
         self._batch_size = batch_size

@@ -13,6 +13,7 @@ from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.data.render import describe_audio
+from speechllm.errors import SpeechLLMError
 from speechllm.models.reply import Replier, Sampling
 from speechllm.targets.records import TargetRecord
 
@@ -31,15 +32,27 @@ class Generator:
 def choose_prompts(
     utterances: Sequence[Utterance], prompts: Sequence[Prompt], per_utterance: int, seed: int
 ) -> list[tuple[Utterance, Prompt]]:
-    """Draws prompts for each utterance: kinds in turn so that all are equally frequent, at random within a kind."""
+    """Draws prompts for each utterance: kinds in turn so that all are equally frequent, at random within a kind.
+
+    Raises:
+        SpeechLLMError: a kind has too few prompts to ask an utterance a different one each time.
+    """
     rng = random.Random(seed)
     kinds = sorted({prompt.kind for prompt in prompts})
     by_kind = {kind: [prompt for prompt in prompts if prompt.kind == kind] for kind in kinds}
+    needed = -(-per_utterance // max(len(kinds), 1))
+    short = next((kind for kind in kinds if len(by_kind[kind]) < needed), None)
+    if short is not None or not kinds:
+        raise SpeechLLMError(
+            f"{per_utterance} prompts an utterance need {needed} of each kind, but there are"
+            f" {len(by_kind.get(short or '', []))} of kind {short!r}; give more prompts or ask fewer"
+        )
     pairs = []
     for number, utterance in enumerate(utterances):
+        waiting = {kind: rng.sample(of_kind, len(of_kind)) for kind, of_kind in by_kind.items()}
         for k in range(per_utterance):
             kind = kinds[(number * per_utterance + k) % len(kinds)]
-            pairs.append((utterance, rng.choice(by_kind[kind])))
+            pairs.append((utterance, waiting[kind].pop()))
     return pairs
 
 

@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.describe import STYLES, DescriptionStyle, describe
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE, Prompt
@@ -42,8 +43,8 @@ def search_prompts(
     attributes: Sequence[str] | None = None,
     first_round: int = 8,
     second_round: int = 32,
-    finalists: int = 4,
-    max_new_tokens: int = 24,
+    finalists: int = 3,
+    max_new_tokens: int = 12,
     seed: int = 0,
 ) -> list[Scored]:
     """Scores prompt x style x system prompt; returns the finalists of each kind, best first.
@@ -115,10 +116,18 @@ def _score(
 
 def _sample(utterances: Sequence[Utterance], prompts: Sequence[Prompt], n: int, seed: int) -> list[Utterance]:
     """At most `n` utterances that have all that the prompts ask for, combinations of values balanced."""
-    kinds = sorted({prompt.kind for prompt in prompts} - {TRANSCRIBE})
-    able = [u for u in utterances if u.text and all(kind in u.attributes for kind in kinds)]
+    asked = {prompt.kind for prompt in prompts}
+    kinds = sorted(asked - {TRANSCRIBE})
+    unscorable = [kind for kind in kinds if kind not in ATTRIBUTES or not ATTRIBUTES[kind].values]
+    if unscorable:
+        raise SpeechLLMError(
+            f"prompts of kind {unscorable[0]!r} cannot be scored: the words that name its values are not known;"
+            " use them without a search"
+        )
+    able = [u for u in utterances if (u.text or TRANSCRIBE not in asked) and all(k in u.attributes for k in kinds)]
     if not able:
-        raise SpeechLLMError(f"no utterance has text and the attributes {', '.join(kinds)}; prompts cannot be scored")
+        wanted = ", ".join(["text"] * (TRANSCRIBE in asked) + kinds)
+        raise SpeechLLMError(f"no utterance has all of {wanted}; prompts cannot be scored")
     random.Random(seed).shuffle(able)
     groups: dict[tuple[object, ...], list[Utterance]] = defaultdict(list)
     for utterance in able:

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    GenerationConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
@@ -71,10 +72,17 @@ def tiny_llm(folder: Path, seed: int = 0) -> str:
 
 
 def tiny_whisper(folder: Path, seed: int = 0) -> str:
-    """Writes a random two-layer Whisper with its feature extractor; returns the folder as a model reference."""
+    """Writes a random two-layer Whisper that transcribes (what it says means nothing); returns its model reference."""
+    tokenizer = tiny_tokenizer()
     torch.manual_seed(seed)
+    ids = {
+        "bos_token_id": tokenizer.pad_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+        "decoder_start_token_id": tokenizer.convert_tokens_to_ids("<|im_start|>"),
+    }
     config = WhisperConfig(
-        vocab_size=100,
+        vocab_size=len(tokenizer),
         d_model=16,
         encoder_layers=2,
         decoder_layers=1,
@@ -82,13 +90,22 @@ def tiny_whisper(folder: Path, seed: int = 0) -> str:
         decoder_attention_heads=2,
         encoder_ffn_dim=32,
         decoder_ffn_dim=32,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=3,
         suppress_tokens=None,
         begin_suppress_tokens=None,
+        **ids,
     )
-    WhisperForConditionalGeneration(config).save_pretrained(folder)
+    model = WhisperForConditionalGeneration(config)
+    words = {number: tokenizer.decode([number]) for number in range(len(tokenizer))}
+    unreadable = [number for number, word in words.items() if not (word.isascii() and word.isprintable())]
+    model.generation_config = GenerationConfig(
+        max_length=448,
+        is_multilingual=False,
+        no_timestamps_token_id=len(tokenizer) - 1,
+        return_timestamps=False,
+        suppress_tokens=unreadable,
+        **ids,
+    )
+    model.save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return str(folder)

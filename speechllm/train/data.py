@@ -21,6 +21,9 @@ from speechllm.targets.records import TargetRecord
 MAX_CACHE_BYTES = 2 << 30
 """Encoder states kept in memory; what does not fit is encoded again each time."""
 
+ENCODER_BATCH = 16
+"""Clips that run through the encoder at once."""
+
 
 @dataclass(frozen=True)
 class Example:
@@ -79,7 +82,7 @@ class AudioStore:
         self._kept: dict[str, list[torch.Tensor]] = {}
         self._frames: dict[str, list[int]] = {}
 
-    def fill(self, utterances: Sequence[Utterance], batch_size: int = 16) -> None:
+    def fill(self, utterances: Sequence[Utterance], batch_size: int = ENCODER_BATCH) -> None:
         """Encodes utterances ahead of training, those of similar length together, until the room is used up."""
         waiting = sorted({u.id: u for u in utterances if u.id not in self._kept}.values(), key=lambda u: u.duration)
         with progress.task("encode audio", len(waiting)) as bar:
@@ -91,8 +94,10 @@ class AudioStore:
 
     def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
         """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""
-        missing = [u for u in utterances if u.id not in self._kept]
-        fresh = self._encode(missing, keep=self._room > 0) if missing else {}
+        missing = list({u.id: u for u in utterances if u.id not in self._kept}.values())
+        fresh: dict[str, list[torch.Tensor]] = {}
+        for at in range(0, len(missing), ENCODER_BATCH):
+            fresh |= self._encode(missing[at : at + ENCODER_BATCH], keep=self._room > 0)
         windows = [w for u in utterances for w in (self._kept[u.id] if u.id in self._kept else fresh[u.id])]
         lengths = torch.tensor([window.shape[1] for window in windows])
         longest = int(lengths.max())

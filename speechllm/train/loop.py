@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +15,20 @@ import torch
 
 from speechllm import progress
 from speechllm.config import StageConfig, TrainConfig, save_config
+from speechllm.data.jsonl import written_aside
 from speechllm.data.manifest import Utterance, read_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.export import TrainingFacts, write_checkpoint
+from speechllm.models.adapters import Adapter
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import compute_device, compute_dtype
-from speechllm.targets.records import read_targets, usable
+from speechllm.targets.records import TargetRecord, read_targets, usable
 from speechllm.train.data import AudioStore, Example, order, pair_up
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.state import Position, load_state, save_state
 
+CALIBRATION_CLIPS = 256
 CHECKPOINT, LOG, STATE, CONFIG = "checkpoint", "log.jsonl", "state.pt", "config.json"
 
 
@@ -39,6 +42,7 @@ class Run:
     examples: dict[str, list[Example]]
     state_file: Path
     log_file: Path
+    config_file: Path
     config_hash: str
     started: float = field(default_factory=time.monotonic)
 
@@ -51,6 +55,7 @@ def train(config: TrainConfig) -> Path:
     utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
     pair_up(utterances, records)  # complain before the models are loaded
     model, processor = build(config)
+    records = _teachable(records, processor)
     device = compute_device(config.model.device)
     model.to(device)
     context = Context(
@@ -82,11 +87,31 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
     return model, SpeechLLMProcessor.for_config(model.config)
 
 
+def _teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) -> list[TargetRecord]:
+    """Leaves out the replies that hold a control token of the LLM (HTML's `<s>`, say), and tells so."""
+    kept = []
+    for record in records:
+        try:
+            processor.check_reply(record.response)
+            kept.append(record)
+        except SpeechLLMError as error:
+            reason = f"{record.id!r}: {error}"
+    if not kept:
+        raise SpeechLLMError(f"no target can be learned; {reason}")
+    if len(kept) < len(records):
+        progress.console.print(
+            f"left out {len(records) - len(kept)} of {len(records)} targets, the last {reason}", markup=False
+        )
+    return kept
+
+
 def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utterance], examples: Sequence[Example]) -> Run:
     """Encodes the audio once and lays out the run's folder."""
     context.model.config.system_prompt = _common_system_prompt(examples)
     context.audio.fill(utterances)
-    save_config(config, config.out / CONFIG)
+    projector = context.model.multi_modal_projector
+    if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
+        projector.calibrate(*context.audio.get(utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]))
     return Run(
         config=config,
         model=context.model,
@@ -94,8 +119,22 @@ def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utteranc
         examples={"embedding_alignment": [Example(u) for u in utterances], "cross_entropy": list(examples)},
         state_file=config.out / STATE,
         log_file=config.out / LOG,
-        config_hash=hashlib.sha256(json.dumps(asdict(config), sort_keys=True, default=str).encode()).hexdigest(),
+        config_file=config.out / CONFIG,
+        config_hash=_identity(config),
     )
+
+
+def _identity(config: TrainConfig) -> str:
+    """Hash of the config and of the data it names: a state is only gone on from under the same.
+
+    Where the run writes and how often it saves change nothing that is learned: a run may be moved off a full disk.
+    """
+    values = {key: value for key, value in asdict(config).items() if key not in {"out", "save_every"}}
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode())
+    for file in (config.data.manifest, config.data.targets):
+        if file.exists():
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
 
 
 def _common_system_prompt(examples: Sequence[Example]) -> str | None:
@@ -108,6 +147,7 @@ def _common_system_prompt(examples: Sequence[Example]) -> str | None:
 def fit(run: Run) -> None:
     """All stages from where the run stands."""
     position, optimizer_state = load_state(run.state_file, run.config_hash, run.model)
+    save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
     if position == Position():
         run.log_file.unlink(missing_ok=True)
     else:
@@ -129,7 +169,8 @@ def fit(run: Run) -> None:
 
 def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimizer) -> None:
     stage = run.config.stages[number]
-    objective: Objective = OBJECTIVES[stage.objective](run.context)
+    kind: Callable[[Context, StageConfig], Objective] = OBJECTIVES[stage.objective]
+    objective = kind(run.context, stage)
     examples = run.examples[stage.objective]
     run.model.train()
     with progress.task(f"train {stage.objective}", stage.steps) as bar, run.log_file.open("a", encoding="utf-8") as log:
@@ -209,4 +250,5 @@ def _cut_log(path: Path, position: Position) -> None:
         return
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
     kept = [e for e in entries if (e["stage"], e["step"]) < (position.stage, position.step)]
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+    with written_aside(path) as out:
+        out.writelines(json.dumps(entry) + "\n" for entry in kept)

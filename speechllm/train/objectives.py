@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 
-from speechllm.data.describe import DescriptionStyle, describe_attributes
+from speechllm.config import StageConfig
+from speechllm.data.describe import describe_attributes
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
@@ -39,7 +40,7 @@ class Objective(Protocol):
 class CrossEntropy:
     """Cross-entropy of the reply tokens, the end of turn included where the reply was complete."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: Context, stage: StageConfig) -> None:
         self._context = context
 
     def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
@@ -75,9 +76,9 @@ class EmbeddingAlignment:
     Vectors beyond the description regress onto a space, which says nothing.
     """
 
-    def __init__(self, context: Context, style: DescriptionStyle = "tags") -> None:
+    def __init__(self, context: Context, stage: StageConfig) -> None:
         self._context = context
-        self._style = style
+        self._style = stage.description_style
         embeddings = context.model.get_input_embeddings().weight.detach()
         self._size = float(embeddings.float().square().mean())
 
@@ -109,4 +110,7 @@ class EmbeddingAlignment:
         return torch.tensor(rows)
 
 
-OBJECTIVES = {"embedding_alignment": EmbeddingAlignment, "cross_entropy": CrossEntropy}
+OBJECTIVES: dict[str, Callable[[Context, StageConfig], Objective]] = {
+    "embedding_alignment": EmbeddingAlignment,
+    "cross_entropy": CrossEntropy,
+}

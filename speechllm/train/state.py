@@ -60,10 +60,12 @@ def load_state(path: Path, config_hash: str, model: SpeechLLM) -> tuple[Position
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise SpeechLLMError(f"{path}: is damaged ({error}); delete it to start the run anew") from error
+        reason = "not a saved state" if isinstance(error, pickle.UnpicklingError) else str(error).partition(". ")[0]
+        raise SpeechLLMError(f"{path}: is damaged ({reason}); delete it to start the run anew") from error
     if state["config"] != config_hash:
         raise SpeechLLMError(
-            f"{path}: belongs to a run with another config; take the old config, or another out folder, or delete it"
+            f"{path}: belongs to a run with another config or other data; take the old ones, or another out folder,"
+            " or delete it"
         )
     with torch.no_grad():
         for name, parameter in model.adapter_state().items():

@@ -34,6 +34,9 @@ class Adapter(nn.Module, ABC):
     def num_vectors(frames: int, **settings: Any) -> int:
         """How many vectors a window of `frames` encoder frames becomes."""
 
+    def calibrate(self, states: torch.Tensor, mask: torch.Tensor) -> None:
+        """Told once, before training, what a sample of the training data looks like (as `reduce` returns it)."""
+
     def set_text_scale(self, scale: float) -> None:
         """Told once, before training, the root mean square of the LLM's token embeddings."""
 
@@ -59,16 +62,27 @@ def _find(settings: dict[str, Any]) -> tuple[type[Adapter], dict[str, Any]]:
     return ADAPTERS[name], rest
 
 
+def at_least_one(**settings: int) -> None:
+    """For constructors: sizes and counts have to be positive.
+
+    Raises:
+        ValueError: one is not; names it.
+    """
+    for name, value in settings.items():
+        if value < 1:
+            raise ValueError(f"{name} is {value}, give at least 1")
+
+
 def build_adapter(settings: dict[str, Any], *, num_layers: int, audio_size: int, text_size: int) -> Adapter:
     """The adapter that `{"type": name, ...}` describes.
 
     Raises:
-        SpeechLLMError: unknown type or setting.
+        SpeechLLMError: unknown type or setting, or a value that the type cannot be built with.
     """
     kind, rest = _find(settings)
     try:
         return kind(num_layers, audio_size, text_size, **rest)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise SpeechLLMError(f"adapter: {error}; see speechllm.models.adapters.{kind.__name__}") from error
 
 

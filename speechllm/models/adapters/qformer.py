@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from speechllm.models.adapters.base import Adapter, register
+from speechllm.models.adapters.base import Adapter, at_least_one, register
 
 
 class Attention(nn.Module):
@@ -74,6 +74,9 @@ class QFormer(Adapter):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
+        at_least_one(queries=queries, blocks=blocks, size=size, heads=heads, ffn_size=ffn_size)
+        if size % heads:
+            raise ValueError(f"size {size} is not a multiple of heads {heads}")
         self.queries = nn.Parameter(torch.randn(num_layers, queries, size) * 0.02)
         self.blocks = nn.ModuleList(Block(size, heads, ffn_size, audio_size, dropout) for _ in range(blocks))
         self.tap_weights = nn.Parameter(torch.zeros(queries, num_layers))

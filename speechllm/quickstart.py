@@ -1,0 +1,221 @@
+"""The whole loop on real models in minutes: chains the stages and shows what came out."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from speechllm import __version__, hub, progress, stages
+from speechllm.config import DataConfig, ModelConfig, StageConfig, TrainConfig
+from speechllm.data.describe import DescriptionStyle
+from speechllm.data.manifest import Utterance, read_manifest
+from speechllm.data.prompts import TRANSCRIBE, built_in_prompts, read_prompts
+from speechllm.data.synthetic import make_corpus
+from speechllm.eval.hearing import is_correct
+from speechllm.eval.report import Answer, Clip, write_report
+from speechllm.eval.systems import Answers
+from speechllm.eval.table import print_table
+from speechllm.models.reply import Sampling
+from speechllm.targets.search import Scored
+from speechllm.train.loop import LOG, train
+
+ATTRIBUTES = ["gender", "pitch", "speaking_rate"]
+STYLES: tuple[DescriptionStyle, ...] = ("tags", "natural")
+
+
+@dataclass(frozen=True)
+class QuickstartConfig:
+    """Sizes of the quickstart; the defaults are what its measured results were made with."""
+
+    encoder: str = "pypi:whisper-tiny.en"
+    """Model reference of a Whisper."""
+    llm: str = "pypi:smollm2-135m-instruct"
+    """Model reference of an instruction-tuned LLM."""
+    train_clips: int = 400
+    """Synthetic clips to train on."""
+    test_clips: int = 64
+    """Synthetic clips to test on: other voices, other sentences."""
+    warmup_steps: int = 300
+    """Steps of the warm-up onto the LLM's embeddings."""
+    steps: int = 40
+    """Steps of cross-entropy on the LLM's own replies."""
+    candidates: int = 3
+    """Wordings of each kind that the prompt search tries."""
+    search: tuple[int, int] = (8, 24)
+    """Utterances in the first and the second round of the prompt search."""
+    max_new_tokens: int = 16
+    """Length of the replies."""
+    adapter: dict[str, str | int | float] = field(default_factory=lambda: {"type": "pooled", "vectors": 26})
+    """The adapter and its settings."""
+    seed: int = 0
+    """Of the corpus, the adapter and the order of the data."""
+
+
+def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
+    """Runs all stages into the folder `out`; returns what it writes to `results.json`."""
+    seconds: dict[str, float] = {}
+    with progress.display():
+        with timed(seconds, "fetch models"):
+            for reference in (config.encoder, config.llm):
+                hub.resolve(reference)
+        with timed(seconds, "make corpus"):
+            made = make_corpus(
+                out / "corpus", num_train=config.train_clips, num_test=config.test_clips, seed=config.seed
+            )
+        manifests = [out / "train.jsonl", out / "test.jsonl"]
+        with timed(seconds, "recognise speech"):
+            train_set, _ = [stages.recognise(a, b, config.encoder) for a, b in zip(made, manifests, strict=True)]
+        llm = stages.load_text_llm(config.llm)
+        with timed(seconds, "search prompts"):
+            scored = stages.find_prompts(
+                train_set,
+                llm,
+                out / "prompts.jsonl",
+                attributes=ATTRIBUTES,
+                pool=[p for kind in (TRANSCRIBE, *ATTRIBUTES) for p in built_in_prompts([kind])[: config.candidates]],
+                styles=STYLES,
+                first_round=config.search[0],
+                second_round=config.search[1],
+                seed=config.seed,
+            )
+        with timed(seconds, "generate targets"):
+            sampling = Sampling(max_new_tokens=config.max_new_tokens, seed=config.seed)
+            targets = stages.write_targets(
+                train_set,
+                read_prompts(out / "prompts.jsonl"),
+                llm,
+                out / "targets.jsonl",
+                attributes=ATTRIBUTES,
+                sampling=sampling,
+                seed=config.seed,
+            )
+        del llm
+        style = Counter(target.description_style for target in targets).most_common(1)[0][0]
+        with timed(seconds, "train"):
+            checkpoint = train(train_config(out, config, style))
+        with timed(seconds, "evaluate"):
+            results, answers = stages.evaluate(
+                str(checkpoint),
+                manifests[1],
+                out / "prompts.jsonl",
+                out,
+                attributes=ATTRIBUTES,
+                max_new_tokens=config.max_new_tokens,
+            )
+    results |= facts(out, config, scored, seconds, manifests)
+    stages.write_json(results, out / "results.json")
+    log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    write_report(out / "report.html", results, log, clips(answers), title="speechllm quickstart")
+    print_table(results)
+    return results
+
+
+def train_config(out: Path, config: QuickstartConfig, style: str) -> TrainConfig:
+    """What `speechllm train` would be given."""
+    return TrainConfig(
+        model=ModelConfig(encoder=config.encoder, llm=config.llm, adapter=config.adapter),
+        data=DataConfig(manifest=out / "train.jsonl", targets=out / "targets.jsonl", attributes=ATTRIBUTES),
+        stages=[
+            StageConfig(
+                objective="embedding_alignment",
+                steps=config.warmup_steps,
+                batch_size=64,
+                learning_rate=5e-4,
+                description_style=style,  # type: ignore[arg-type]
+            ),
+            StageConfig(objective="cross_entropy", steps=config.steps, batch_size=16, learning_rate=2e-4),
+        ],
+        out=out,
+        seed=config.seed,
+    )
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Adds the wall time of the block to `seconds`."""
+    started = time.monotonic()
+    yield
+    seconds[stage] = round(time.monotonic() - started, 2)
+
+
+def facts(
+    out: Path,
+    config: QuickstartConfig,
+    scored: Sequence[Scored],
+    seconds: dict[str, float],
+    manifests: Sequence[Path],
+) -> dict[str, Any]:
+    """What was run, on what, and how long it took."""
+    train_set, test_set = (read_manifest(manifest) for manifest in manifests)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    kept = set((out / "prompts.jsonl").read_text(encoding="utf-8").splitlines())
+    return {
+        "seconds": seconds,
+        "total_seconds": round(sum(seconds.values()), 2),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "model": {"encoder": config.encoder, "llm": config.llm, "adapter": config.adapter},
+        "data": {
+            "train_utterances": len(train_set),
+            "test_utterances": len(test_set),
+            "train_hours": round(sum(u.duration for u in train_set) / 3600, 3),
+            "train_voices": len({u.speaker for u in train_set}),
+            "test_voices": len({u.speaker for u in test_set}),
+        },
+        "prompts": [
+            {
+                **{key: getattr(s.prompt, key) for key in ("kind", "text", "style", "system")},
+                "score": s.score,
+                "n": s.n,
+            }
+            for s in scored
+            if s.prompt.model_dump_json(exclude_unset=True) in kept
+        ],
+        "machine": {
+            "cores": os.cpu_count(),
+            "cpu": platform.processor() or platform.machine(),
+            "speechllm": __version__,
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+def clips(answers: Answers, how_many: int = 8) -> list[Clip]:
+    """The first clips of different speakers, with everything that was asked about them."""
+    chosen: dict[str, Utterance] = {}
+    for question in answers.questions:
+        chosen.setdefault(question.utterance.speaker or question.utterance.id, question.utterance)
+    return [_clip(answers, utterance) for utterance in list(chosen.values())[:how_many]]
+
+
+def _clip(answers: Answers, utterance: Utterance) -> Clip:
+    asked = [i for i, question in enumerate(answers.questions) if question.utterance.id == utterance.id]
+    return Clip(
+        id=utterance.id,
+        audio=Path(utterance.audio),
+        reference=utterance.text or "",
+        attributes={name: str(utterance.attributes[name]) for name in ATTRIBUTES},
+        answers=[
+            Answer(
+                prompt=answers.questions[i].prompt.text,
+                model=answers.replies["model"][i].text,
+                ceiling=answers.replies["ceiling"][i].text,
+                correct=None if answers.questions[i].prompt.kind == TRANSCRIBE else is_correct(answers, "model", i),
+            )
+            for i in asked
+        ],
+    )

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from speechllm import SpeechLLM, SpeechLLMProcessor
+from speechllm.data.render import PromptRenderer, ask
+from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype, stop_ids
+from speechllm.testing.corpus import tone
+
+QUESTIONS = ["Who?", "Is the speaker male or female?", "Is the pitch low or high? Write it down.", "Hi"]
+
+
+@pytest.fixture(scope="module")
+def llm(llm_reference):
+    return AutoModelForCausalLM.from_pretrained(llm_reference), AutoTokenizer.from_pretrained(llm_reference)
+
+
+@pytest.fixture(scope="module")
+def speech(encoder_reference, llm_reference):
+    torch.manual_seed(0)
+    model = SpeechLLM.from_references(encoder_reference, llm_reference, {"type": "pooled", "vectors": 3})
+    return model, SpeechLLMProcessor.for_config(model.config)
+
+
+def heard(hertz):
+    return ask("Who?", audio={"audio": tone(0.2 + hertz / 5000, hertz)})
+
+
+def test_replies_come_in_the_order_of_the_questions(llm):
+    """Longest first inside, so that little is padding."""
+    one_by_one = [TextReplier(*llm)([ask(q)], Sampling(6))[0] for q in QUESTIONS]
+    assert len({reply.text for reply in one_by_one}) > 1
+    for size in (1, 2, 32):
+        assert TextReplier(*llm, batch_size=size)([ask(q) for q in QUESTIONS], Sampling(6)) == one_by_one
+
+
+def test_speech_is_answered_in_order_and_as_the_text_llm_where_there_is_none(speech, llm):
+    talk = [heard(200), ask("Who?"), heard(2000), heard(700)]
+    one_by_one = [SpeechReplier(*speech)([t], Sampling(6))[0] for t in talk]
+    assert SpeechReplier(*speech, batch_size=2)(talk, Sampling(6)) == one_by_one
+    assert SpeechReplier(*speech)([ask("Who?")], Sampling(6)) == TextReplier(*llm)([ask("Who?")], Sampling(6))
+
+
+def test_adapters_do_not_drop_out_while_they_answer(speech):
+    model, processor = speech
+    model.train()
+    replies = SpeechReplier(model, processor)([heard(300)], Sampling(6))
+    assert not model.training
+    assert replies == SpeechReplier(model, processor)([heard(300)], Sampling(6))
+
+
+def test_a_turn_ends_at_the_end_of_turn_and_else_is_cut(llm, monkeypatch):
+    model, tokenizer = llm
+    stop = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    word = tokenizer("male", add_special_tokens=False)["input_ids"]
+    longest = len(word) + 2
+
+    def generate(input_ids, eos_token_id, **kwargs):
+        assert stop in eos_token_id
+        endings = [[stop, tokenizer.pad_token_id], word[:1] * 2, [stop, stop]]
+        return torch.cat([input_ids, torch.tensor([word + ending for ending in endings])], dim=1)
+
+    monkeypatch.setattr(model, "generate", generate)
+    same = [ask("Who?")] * 3
+    replies = TextReplier(model, tokenizer)(same, Sampling(longest))
+    assert [r.finish_reason for r in replies] == ["stop", "length", "stop"]
+    assert [r.text for r in replies[::2]] == ["male", "male"]
+    assert replies[1].text.startswith("male")
+
+
+def test_all_ids_that_end_a_turn_stop(llm):
+    model, tokenizer = llm
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    renderer = PromptRenderer(tokenizer)
+    for own, expected in ((None, [end]), (0, [0, end]), ([0, 5], sorted([0, 5, end]))):
+        before = model.generation_config.eos_token_id
+        model.generation_config.eos_token_id = own
+        assert stop_ids(model, tokenizer, renderer) == expected
+        model.generation_config.eos_token_id = before
+
+
+def test_drawing_is_seeded(llm):
+    def draw(seed):
+        return TextReplier(*llm)([ask(q) for q in QUESTIONS], Sampling(8, temperature=1.0, seed=seed))
+
+    assert draw(0) == draw(0)
+    assert draw(0) != draw(1)
+
+
+def test_devices_and_types():
+    assert compute_device("cpu") == torch.device("cpu")
+    assert compute_device().type in {"cpu", "cuda"}
+    assert compute_dtype("float16") == torch.float16
+    assert compute_dtype() in {torch.float32, torch.bfloat16, torch.float16}

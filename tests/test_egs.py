@@ -1,0 +1,136 @@
+"""Every experiment in egs/ runs at toy size with tiny models, and egs/quickstart is what the quickstart does."""
+
+import json
+import os
+import shlex
+import subprocess
+import tomllib
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from speechllm.cli import main
+from speechllm.config import TrainConfig, load_toml
+from speechllm.data.prompts import TRANSCRIBE, built_in_prompts, read_prompts
+from speechllm.models.modeling import SpeechLLM
+from speechllm.quickstart import ATTRIBUTES, STYLES, QuickstartConfig, train_config
+from speechllm.train.loop import train
+
+EGS = Path(__file__).parents[1] / "egs"
+CONFIGS = sorted(EGS.glob("*/*.toml"))
+SCRIPTS = sorted(EGS.glob("*/run.sh"))
+QUICKSTART = EGS / "quickstart"
+
+
+def name(path: Path) -> str:
+    return path.relative_to(EGS).as_posix()
+
+
+def toy(config: Path, **values: object) -> list[str]:
+    """Changes that bring a config down to toy size."""
+    stages = tomllib.loads(config.read_text(encoding="utf-8"))["stages"]
+    sizes = {"steps": 2, "batch_size": 4, "micro_batch_size": 2, "warmup_steps": 1}
+    changes = {f"stages.{i}.{key}": value for i in range(len(stages)) for key, value in sizes.items()}
+    return [f"{key}={value}" for key, value in {**changes, "model.device": "cpu", **values}.items()]
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=name)
+def test_a_config_trains(config, tmp_path, corpus, encoder_reference, llm_reference):
+    changes = toy(
+        config,
+        **{
+            "model.encoder": encoder_reference,
+            "model.llm": llm_reference,
+            "data.manifest": corpus.manifest,
+            "data.targets": corpus.targets,
+            "out": tmp_path / "out",
+        },
+    )
+    loaded = load_toml(config, TrainConfig, changes)
+    checkpoint = train(loaded)
+    log = [json.loads(line) for line in (tmp_path / "out" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [entry["objective"] for entry in log] == [stage.objective for stage in loaded.stages for _ in range(2)]
+    assert SpeechLLM.from_pretrained(checkpoint).config.adapter == loaded.model.adapter
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in [*CONFIGS, *SCRIPTS]}), ids=name)
+def test_an_experiment_is_choices_and_words_without_python(folder):
+    assert (folder / "README.md").is_file()
+    assert os.access(folder / "run.sh", os.X_OK)
+    assert not list(folder.rglob("*.py"))
+    script = (folder / "run.sh").read_text(encoding="utf-8")
+    assert "set -euo pipefail" in script
+    assert "python" not in script
+
+
+def test_the_quickstart_is_told_the_same_twice(tmp_path):
+    told = load_toml(QUICKSTART / "train.toml", TrainConfig)
+    chained = train_config(tmp_path, QuickstartConfig(), style="tags")
+    paths = {"manifest": told.data.manifest, "targets": told.data.targets}
+    assert told == replace(chained, out=told.out, data=replace(chained.data, **paths))
+
+
+@pytest.fixture
+def commands(tmp_path) -> list[list[str]]:
+    """What egs/quickstart/run.sh calls `speechllm` with, in order; nothing is run."""
+    stub = tmp_path / "bin" / "speechllm"
+    stub.parent.mkdir()
+    stub.write_text('#!/usr/bin/env bash\nprintf "%q " "$@" >> "$CALLS"\necho >> "$CALLS"\n')
+    stub.chmod(0o755)
+    calls = tmp_path / "calls"
+    environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}", "CALLS": str(calls)}
+    subprocess.run(["bash", QUICKSTART / "run.sh"], env=environment, check=True, timeout=30)
+    return [shlex.split(line) for line in calls.read_text(encoding="utf-8").splitlines()]
+
+
+def options(command: list[str]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for word in command:
+        if word.startswith("--"):
+            values = found.setdefault(word, [])
+        elif found:
+            values.append(word)
+    return found
+
+
+def test_the_script_takes_the_sizes_of_the_quickstart(commands):
+    config = QuickstartConfig()
+    calls = {
+        " ".join(command[: 2 if command[0] in {"hub", "prompts"} else 1]): options(command) for command in commands
+    }
+    assert calls["corpus"] == {"--train": [str(config.train_clips)], "--test": [str(config.test_clips)]}
+    search = calls["prompts search"]
+    assert search["--styles"] == list(STYLES)
+    pool = [p for kind in (TRANSCRIBE, *ATTRIBUTES) for p in built_in_prompts([kind])[: config.candidates]]
+    assert read_prompts(QUICKSTART / search["--pool"][0]) == pool
+    assert [*search["--first-round"], *search["--second-round"]] == [str(n) for n in config.search]
+    assert calls["targets"]["--max-new-tokens"] == calls["eval"]["--max-new-tokens"] == [str(config.max_new_tokens)]
+    assert {c["--encoder"][0] for c in calls.values() if "--encoder" in c} == {config.encoder}
+    assert {c["--llm"][0] for c in calls.values() if "--llm" in c} == {config.llm}
+    assert ATTRIBUTES == ["gender", "pitch", "speaking_rate"]  # the default of the commands
+
+
+def test_the_script_runs_from_first_to_last(commands, tmp_path, monkeypatch, capsys, encoder_reference, llm_reference):
+    pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs espeak-ng")
+    config = QuickstartConfig()
+    smaller = {
+        config.encoder: encoder_reference,
+        config.llm: llm_reference,
+        str(config.train_clips): "8",
+        str(config.test_clips): "8",
+        str(config.search[0]): "1",
+        str(config.search[1]): "2",
+        str(config.max_new_tokens): "8",
+        **{name: str(QUICKSTART / name) for name in ("train.toml", "prompts.jsonl")},
+    }
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        arguments = [smaller.get(word, word) for word in command]
+        if command[0] == "train":
+            sizes = toy(QUICKSTART / "train.toml")
+            arguments += ["--set", *sizes, f"model.encoder={encoder_reference}", f"model.llm={llm_reference}"]
+        assert main(arguments) == 0, (command, capsys.readouterr().err)
+    card = (tmp_path / "run" / "export" / "README.md").read_text(encoding="utf-8")
+    assert "speaking" in card
+    assert capsys.readouterr().out.strip()
