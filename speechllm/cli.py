@@ -5,6 +5,7 @@ Modules that need torch are imported inside the commands, so that `--help` answe
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -356,6 +357,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:  # a full disk under the log, say; anything else is a bug and shows its traceback
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        print(
+            f"speechllm: {error.filename or 'writing'}: {error.strerror}; free some space or pick another folder",
+            file=sys.stderr,
+        )
+        return 2
     return 0
 
 

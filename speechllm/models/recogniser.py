@@ -75,7 +75,11 @@ class Recogniser:
         everything = torch.ones(log_mel.shape[0], log_mel.shape[2], dtype=torch.bool, device=log_mel.device)
         encoder = self._model.get_encoder()
         states, _ = encode(encoder, log_mel, everything, [len(encoder.layers)])
-        chosen = {"language": language, "task": "transcribe"} if self._model.generation_config.is_multilingual else {}
+        chosen = (
+            {"language": language, "task": "transcribe"}
+            if getattr(self._model.generation_config, "is_multilingual", False)
+            else {}
+        )
         ids = self._model.generate(
             encoder_outputs=BaseModelOutput(last_hidden_state=states[:, 0]),
             max_new_tokens=8 + round(TOKENS_PER_SECOND * max(map(len, pieces)) / SAMPLING_RATE),

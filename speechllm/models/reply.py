@@ -11,6 +11,7 @@ from transformers import set_seed
 
 from speechllm import progress
 from speechllm.data.render import Message, PromptRenderer, audio_parts
+from speechllm.errors import SpeechLLMError
 
 FinishReason = Literal["stop", "length"]
 
@@ -31,6 +32,14 @@ class Sampling:
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.max_new_tokens < 1:
+            raise SpeechLLMError(f"max_new_tokens {self.max_new_tokens}: give at least 1")
+        if self.temperature < 0:
+            raise SpeechLLMError(f"temperature {self.temperature}: give 0 (greedy) or more")
+        if not 0 < self.top_p <= 1:
+            raise SpeechLLMError(f"top_p {self.top_p}: give more than 0 and at most 1")
 
     def arguments(self) -> dict[str, Any]:
         """Keyword arguments of transformers' `generate`."""
@@ -155,7 +164,13 @@ def has_audio(messages: Sequence[Message]) -> bool:
 def compute_device(name: str = "auto") -> torch.device:
     """`auto`: the first GPU if there is one, else the CPU."""
     if name != "auto":
-        return torch.device(name)
+        try:
+            return torch.empty(0, device=name).device
+        except (RuntimeError, AssertionError) as error:
+            reason = str(error).splitlines()[0]
+            raise SpeechLLMError(
+                f"device {name!r} cannot be used ({reason}); give auto, cpu, cuda or cuda:N"
+            ) from error
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 

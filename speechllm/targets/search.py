@@ -44,7 +44,7 @@ def search_prompts(
     first_round: int = 8,
     second_round: int = 32,
     finalists: int = 3,
-    max_new_tokens: int = 12,
+    max_new_tokens: int = 16,
     seed: int = 0,
 ) -> list[Scored]:
     """Scores prompt x style x system prompt; returns the finalists of each kind, best first.

@@ -89,7 +89,7 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
 
 def _teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) -> list[TargetRecord]:
     """Leaves out the replies that hold a control token of the LLM (HTML's `<s>`, say), and tells so."""
-    kept = []
+    kept, reason = [], "all replies are empty"
     for record in records:
         try:
             processor.check_reply(record.response)

@@ -39,7 +39,7 @@ def faithful(messages):
 
 def find(prompts=PROMPTS, among=None, script=faithful, **settings):
     replier = ScriptedReplier(script)
-    chosen = {"first_round": 4, "second_round": 8, "styles": ("desta", "tags")} | settings
+    chosen = {"first_round": 4, "second_round": 8, "finalists": 4, "styles": ("desta", "tags")} | settings
     return search_prompts(prompts, among or utterances(), replier, **chosen), replier
 
 
