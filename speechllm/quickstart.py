@@ -8,7 +8,6 @@ import platform
 import resource
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from speechllm import __version__, hub, progress, stages
 from speechllm.config import DataConfig, ModelConfig, StageConfig, TrainConfig
 from speechllm.data.describe import DescriptionStyle
 from speechllm.data.manifest import Utterance, read_manifest
-from speechllm.data.prompts import TRANSCRIBE, built_in_prompts, read_prompts
+from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, read_prompts
 from speechllm.data.synthetic import make_corpus
 from speechllm.eval.hearing import is_correct
 from speechllm.eval.report import Answer, Clip, write_report
@@ -33,7 +32,10 @@ from speechllm.targets.search import Scored
 from speechllm.train.loop import LOG, train
 
 ATTRIBUTES = ["gender", "pitch", "speaking_rate"]
-STYLES: tuple[DescriptionStyle, ...] = ("tags", "natural")
+STYLE: DescriptionStyle = "natural"
+"""Of descriptions that are asked about attributes, and so of the warm-up: what the vectors learn to read like."""
+TRANSCRIBE_STYLE: DescriptionStyle = "tags"
+"""Of descriptions that are asked for their words, which this style sets apart best."""
 
 
 @dataclass(frozen=True)
@@ -85,15 +87,14 @@ def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
                 llm,
                 out / "prompts.jsonl",
                 attributes=ATTRIBUTES,
-                pool=[p for kind in (TRANSCRIBE, *ATTRIBUTES) for p in built_in_prompts([kind])[: config.candidates]],
-                styles=STYLES,
+                pool=prompt_pool(config),
                 first_round=config.search[0],
                 second_round=config.search[1],
                 seed=config.seed,
             )
         with timed(seconds, "generate targets"):
             sampling = Sampling(max_new_tokens=config.max_new_tokens, seed=config.seed)
-            targets = stages.write_targets(
+            stages.write_targets(
                 train_set,
                 read_prompts(out / "prompts.jsonl"),
                 llm,
@@ -103,9 +104,8 @@ def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
                 seed=config.seed,
             )
         del llm
-        style = Counter(target.description_style for target in targets).most_common(1)[0][0]
         with timed(seconds, "train"):
-            checkpoint = train(train_config(out, config, style))
+            checkpoint = train(train_config(out, config))
         with timed(seconds, "evaluate"):
             results, answers = stages.evaluate(
                 str(checkpoint),
@@ -123,7 +123,16 @@ def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
     return results
 
 
-def train_config(out: Path, config: QuickstartConfig, style: str) -> TrainConfig:
+def prompt_pool(config: QuickstartConfig) -> list[Prompt]:
+    """The candidates of the prompt search: the first few of each kind, under the style that suits the kind."""
+    return [
+        prompt.model_copy(update={"style": TRANSCRIBE_STYLE if kind == TRANSCRIBE else STYLE})
+        for kind in (TRANSCRIBE, *ATTRIBUTES)
+        for prompt in built_in_prompts([kind])[: config.candidates]
+    ]
+
+
+def train_config(out: Path, config: QuickstartConfig) -> TrainConfig:
     """What `speechllm train` would be given."""
     return TrainConfig(
         model=ModelConfig(encoder=config.encoder, llm=config.llm, adapter=config.adapter),
@@ -134,7 +143,7 @@ def train_config(out: Path, config: QuickstartConfig, style: str) -> TrainConfig
                 steps=config.warmup_steps,
                 batch_size=64,
                 learning_rate=5e-4,
-                description_style=style,  # type: ignore[arg-type]
+                description_style=STYLE,
             ),
             StageConfig(objective="cross_entropy", steps=config.steps, batch_size=16, learning_rate=2e-4),
         ],

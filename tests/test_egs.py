@@ -12,9 +12,9 @@ import pytest
 
 from speechllm.cli import main
 from speechllm.config import TrainConfig, load_toml
-from speechllm.data.prompts import TRANSCRIBE, built_in_prompts, read_prompts
+from speechllm.data.prompts import read_prompts
 from speechllm.models.modeling import SpeechLLM
-from speechllm.quickstart import ATTRIBUTES, STYLES, QuickstartConfig, train_config
+from speechllm.quickstart import ATTRIBUTES, QuickstartConfig, prompt_pool, train_config
 from speechllm.train.loop import train
 
 EGS = Path(__file__).parents[1] / "egs"
@@ -66,7 +66,7 @@ def test_an_experiment_is_choices_and_words_without_python(folder):
 
 def test_the_quickstart_is_told_the_same_twice(tmp_path):
     told = load_toml(QUICKSTART / "train.toml", TrainConfig)
-    chained = train_config(tmp_path, QuickstartConfig(), style="tags")
+    chained = train_config(tmp_path, QuickstartConfig())
     paths = {"manifest": told.data.manifest, "targets": told.data.targets}
     assert told == replace(chained, out=told.out, data=replace(chained.data, **paths))
 
@@ -101,9 +101,7 @@ def test_the_script_takes_the_sizes_of_the_quickstart(commands):
     }
     assert calls["corpus"] == {"--train": [str(config.train_clips)], "--test": [str(config.test_clips)]}
     search = calls["prompts search"]
-    assert search["--styles"] == list(STYLES)
-    pool = [p for kind in (TRANSCRIBE, *ATTRIBUTES) for p in built_in_prompts([kind])[: config.candidates]]
-    assert read_prompts(QUICKSTART / search["--pool"][0]) == pool
+    assert read_prompts(QUICKSTART / search["--pool"][0]) == prompt_pool(config)
     assert [*search["--first-round"], *search["--second-round"]] == [str(n) for n in config.search]
     assert calls["targets"]["--max-new-tokens"] == calls["eval"]["--max-new-tokens"] == [str(config.max_new_tokens)]
     assert {c["--encoder"][0] for c in calls.values() if "--encoder" in c} == {config.encoder}

@@ -1,4 +1,5 @@
 import json
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -160,22 +161,24 @@ def test_datasets_loads_a_manifest(tmp_path, monkeypatch):
     assert loaded[0]["text"] == "hello"
 
 
-@pytest.fixture
+@contextmanager
 def full_disk():
-    """No file may grow beyond 4 KB while this stands: what a full disk or a quota does, from the real system call."""
+    """Within the block no file may grow beyond 4 KB: what a full disk or a quota does, from the real system call."""
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("count", [80, 5000], ids=["refused at the last flush", "refused halfway"])
-def test_a_full_disk_leaves_the_previous_file_and_no_litter(count, full_disk, tmp_path):
+def test_a_full_disk_leaves_the_previous_file_and_no_litter(count, tmp_path):
     path = tmp_path / "train.jsonl"
     write_manifest(path, [Utterance(**ROW)])
     before = path.read_bytes()
-    with pytest.raises(SpeechLLMError, match=r"train.jsonl: cannot be written \(.*\); free some space"):
+    with pytest.raises(SpeechLLMError, match=r"train.jsonl: cannot be written \(.*\); free some space"), full_disk():
         write_manifest(path, (Utterance(**ROW | {"id": str(n)}) for n in range(count)))
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]

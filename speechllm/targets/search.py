@@ -50,7 +50,7 @@ def search_prompts(
     """Scores prompt x style x system prompt; returns the finalists of each kind, best first.
 
     Args:
-        prompts: candidates; each is tried under every style and system prompt.
+        prompts: candidates; each is tried under every style, unless it names its own, and every system prompt.
         utterances: described utterances to sample from.
         reply: the LLM.
         styles: description styles to try.
@@ -65,7 +65,7 @@ def search_prompts(
     candidates = [
         prompt.model_copy(update={"style": style, "system": system})
         for prompt in prompts
-        for style in styles
+        for style in ([prompt.style] if prompt.style else styles)
         for system in systems
     ]
     sampling = Sampling(max_new_tokens=max_new_tokens)

@@ -26,7 +26,7 @@ class PooledStatistics(Adapter):
         *,
         vectors: int = 24,
         hidden_size: int = 512,
-        dropout: float = 0.5,
+        dropout: float = 0.3,
     ) -> None:
         super().__init__()
         at_least_one(vectors=vectors, hidden_size=hidden_size)
@@ -52,7 +52,7 @@ class PooledStatistics(Adapter):
         """See `Adapter`; every mask of the result is all True."""
         pooled = (states.squeeze(2) - self.shift) * self.scale
         hidden = nn.functional.gelu(self.hidden(self.dropout(pooled.flatten(1))))
-        vectors = (self.out(self.dropout(hidden)) * self.text_scale).unflatten(1, (self.vectors, -1))
+        vectors = (self.out(hidden) * self.text_scale).unflatten(1, (self.vectors, -1))
         return vectors, torch.ones(vectors.shape[:2], dtype=torch.bool, device=vectors.device)
 
     @staticmethod
