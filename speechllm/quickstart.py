@@ -56,7 +56,7 @@ class QuickstartConfig:
     """Steps of cross-entropy on the LLM's own replies."""
     candidates: int = 3
     """Wordings of each kind that the prompt search tries."""
-    search: tuple[int, int] = (8, 24)
+    search: tuple[int, int] = (8, 16)
     """Utterances in the first and the second round of the prompt search."""
     max_new_tokens: int = 16
     """Length of the replies."""
@@ -145,7 +145,7 @@ def train_config(out: Path, config: QuickstartConfig) -> TrainConfig:
                 learning_rate=5e-4,
                 description_style=STYLE,
             ),
-            StageConfig(objective="cross_entropy", steps=config.steps, batch_size=16, learning_rate=2e-4),
+            StageConfig(objective="cross_entropy", steps=config.steps, batch_size=16, learning_rate=5e-4),
         ],
         out=out,
         seed=config.seed,

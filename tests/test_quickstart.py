@@ -169,6 +169,6 @@ def test_weights_of_another_run_are_not_passed_off_as_this_ones(changes, rerun, 
 def test_the_real_quickstart_learns_to_hear_and_keeps_its_text_abilities(tmp_path):
     results = quickstart(tmp_path / "out", QuickstartConfig())
     mean = results["mean_accuracy"]
-    assert mean["model"] >= mean["chance"] + 0.1
+    assert mean["model"] >= mean["chance"] + 0.25
     assert results["text_retention"]["max_abs_logit_difference"] == 0
     assert results["text_retention"]["identical_replies"] == results["text_retention"]["n"]
