@@ -39,7 +39,7 @@ def config(encoder_reference, llm_reference) -> QuickstartConfig:
         steps=2,
         search=(1, 2),
         max_new_tokens=8,
-        adapter={"type": "pooled", "vectors": 40, "hidden_size": 16},
+        adapter={"type": "pooled", "vectors": 80, "hidden_size": 16},
     )
 
 

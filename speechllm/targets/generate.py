@@ -48,7 +48,10 @@ def choose_prompts(
             f" {len(by_kind.get(short or '', []))} of kind {short!r}; give more prompts or ask fewer"
         )
     pairs = []
-    for number, utterance in enumerate(utterances):
+    # Turns go round in a shuffled order: a corpus that alternates its speakers would otherwise be asked for the gender
+    # of women only.
+    turns = rng.sample(range(len(utterances)), len(utterances))
+    for number, utterance in zip(turns, utterances, strict=True):
         waiting = {kind: rng.sample(of_kind, len(of_kind)) for kind, of_kind in by_kind.items()}
         for k in range(per_utterance):
             kind = kinds[(number * per_utterance + k) % len(kinds)]

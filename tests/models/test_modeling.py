@@ -138,7 +138,7 @@ def test_frozen_parts_stay_in_eval_mode(built):
 def test_dropout_of_the_frozen_parts_is_off_in_training(encoder_reference, llm_reference):
     settings = dict(ADAPTERS["pooled"], dropout=0.0)
     model, processor = build(encoder_reference, llm_reference, settings)
-    for module in model.modules():
+    for module in [*model.audio_tower.modules(), *model.language_model.modules()]:
         if isinstance(module, torch.nn.Dropout) or hasattr(module, "attention_dropout"):
             module.attention_dropout = module.p = 0.9
     batch = processor([about(tone(0.3))], ["It is."])

@@ -199,3 +199,21 @@ def test_an_empty_targets_file_is_an_error(tmp_path):
     (tmp_path / "t.jsonl").write_text("\n")
     with pytest.raises(SpeechLLMError, match=r"t\.jsonl: holds no target records; generate some with"):
         read_targets(tmp_path / "t.jsonl")
+
+
+def test_every_kind_is_asked_about_all_sorts_of_utterances():
+    """A corpus that alternates its speakers was once asked for the gender of women only."""
+    alternating = [
+        Utterance(
+            id=str(i),
+            audio="a.wav",
+            duration=1.0,
+            sampling_rate=16000,
+            attributes={"gender": ("female", "male")[i % 2]},
+        )
+        for i in range(200)
+    ]
+    prompts = [Prompt(id=kind, kind=kind, text=kind) for kind in ("gender", "pitch", "speaking_rate", "transcribe")]
+    pairs = choose_prompts(alternating, prompts, per_utterance=1, seed=0)
+    women = sum(u.attributes["gender"] == "female" for u, p in pairs if p.kind == "gender")
+    assert 10 <= women <= 40
