@@ -10,7 +10,7 @@ import torch
 from transformers import set_seed
 
 from speechllm import progress
-from speechllm.data.render import Message, PromptRenderer, audio_parts
+from speechllm.data.render import Message, PromptRenderer
 from speechllm.errors import SpeechLLMError
 
 FinishReason = Literal["stop", "length"]
@@ -154,11 +154,6 @@ def _finish(ids: list[int], stops: list[int], tokenizer: Any) -> Reply:
 def _chunks(items: list[int], size: int) -> Iterator[list[int]]:
     for at in range(0, len(items), size):
         yield items[at : at + size]
-
-
-def has_audio(messages: Sequence[Message]) -> bool:
-    """Whether a conversation holds audio."""
-    return bool(audio_parts(messages))
 
 
 def compute_device(name: str = "auto") -> torch.device:
