@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,22 +27,13 @@ from speechllm.targets.records import TargetRecord
 from speechllm.targets.search import DEFAULT_SYSTEMS, Scored, keep_faithful, search_prompts
 
 
-@dataclass(frozen=True)
-class TextLLM:
-    """A loaded text LLM and where it came from."""
-
-    reference: str
-    revision: str
-    reply: TextReplier
-
-
-def load_text_llm(reference: str, device: str = "auto", dtype: str = "auto", batch_size: int = 64) -> TextLLM:
+def load_text_llm(reference: str, device: str = "auto", dtype: str = "auto", batch_size: int = 64) -> Generator:
     """Loads an LLM to write replies with, in the fastest precision of the machine."""
     folder = hub.resolve(reference)
     model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=compute_dtype(dtype)).to(compute_device(device))
     model.eval()
     replier = TextReplier(model, AutoTokenizer.from_pretrained(folder), batch_size)
-    return TextLLM(reference, hub.fingerprint(folder)["weights"], replier)
+    return Generator(replier, reference, hub.fingerprint(folder)["weights"])
 
 
 def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> list[Utterance]:
@@ -56,7 +46,7 @@ def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> 
 
 def find_prompts(
     utterances: Sequence[Utterance],
-    llm: TextLLM,
+    llm: Generator,
     out: Path,
     *,
     attributes: Sequence[str] | None = None,
@@ -90,7 +80,7 @@ def find_prompts(
 def write_targets(
     utterances: Sequence[Utterance],
     prompts: Sequence[Prompt],
-    llm: TextLLM,
+    llm: Generator,
     out: Path,
     *,
     attributes: Sequence[str] | None = None,
@@ -100,8 +90,7 @@ def write_targets(
 ) -> list[TargetRecord]:
     """Lets the LLM answer chosen prompts about every described utterance; writes the target records to `out`."""
     pairs = choose_prompts(utterances, prompts, per_utterance, seed)
-    generator = Generator(llm.reply, llm.reference, llm.revision)
-    return generate_targets(pairs, generator, sampling or Sampling(), out, attributes=attributes)
+    return generate_targets(pairs, llm, sampling or Sampling(), out, attributes=attributes)
 
 
 def evaluate(
