@@ -50,7 +50,7 @@ class QuickstartConfig:
     """Synthetic clips to train on."""
     test_clips: int = 64
     """Synthetic clips to test on: other voices, other sentences."""
-    warmup_steps: int = 300
+    warmup_steps: int = 600
     """Steps of the warm-up onto the LLM's embeddings."""
     steps: int = 40
     """Steps of cross-entropy on the LLM's own replies."""
@@ -142,7 +142,7 @@ def train_config(out: Path, config: QuickstartConfig) -> TrainConfig:
                 objective="embedding_alignment",
                 steps=config.warmup_steps,
                 batch_size=64,
-                learning_rate=5e-4,
+                learning_rate=1e-3,
                 description_style=STYLE,
             ),
             StageConfig(objective="cross_entropy", steps=config.steps, batch_size=16, learning_rate=5e-4),
