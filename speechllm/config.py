@@ -93,6 +93,34 @@ class TrainConfig:
     """Steps between saved states; the end of each stage is always saved."""
 
 
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class QuickstartConfig:
+    """Sizes of the quickstart; the defaults are what its measured results were made with."""
+
+    encoder: str = "pypi:whisper-tiny.en"
+    """Model reference of a Whisper."""
+    llm: str = "pypi:smollm2-135m-instruct"
+    """Model reference of an instruction-tuned LLM."""
+    train_clips: int = 400
+    """Synthetic clips to train on."""
+    test_clips: int = 64
+    """Synthetic clips to test on: other voices, other sentences."""
+    warmup_steps: int = 600
+    """Steps of the warm-up onto the LLM's embeddings."""
+    steps: int = 40
+    """Steps of cross-entropy on the LLM's own replies."""
+    candidates: int = 3
+    """Wordings of each kind that the prompt search tries."""
+    search: tuple[int, int] = (8, 16)
+    """Utterances in the first and the second round of the prompt search."""
+    max_new_tokens: int = 16
+    """Length of the replies."""
+    adapter: dict[str, str | int | float] = field(default_factory=lambda: {"type": "pooled", "vectors": 26})
+    """The adapter and its settings."""
+    seed: int = 0
+    """Of the corpus, the adapter and the order of the data."""
+
+
 def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:
     """Reads a TOML file into a config dataclass.
 

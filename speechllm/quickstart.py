@@ -10,7 +10,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import torch
 import transformers
 
 from speechllm import __version__, hub, progress, stages
-from speechllm.config import DataConfig, ModelConfig, StageConfig, TrainConfig
+from speechllm.config import DataConfig, ModelConfig, QuickstartConfig, StageConfig, TrainConfig
 from speechllm.data.describe import DescriptionStyle
 from speechllm.data.manifest import Utterance, read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, read_prompts
@@ -36,34 +35,6 @@ STYLE: DescriptionStyle = "natural"
 """Of descriptions that are asked about attributes, and so of the warm-up: what the vectors learn to read like."""
 TRANSCRIBE_STYLE: DescriptionStyle = "tags"
 """Of descriptions that are asked for their words, which this style sets apart best."""
-
-
-@dataclass(frozen=True)
-class QuickstartConfig:
-    """Sizes of the quickstart; the defaults are what its measured results were made with."""
-
-    encoder: str = "pypi:whisper-tiny.en"
-    """Model reference of a Whisper."""
-    llm: str = "pypi:smollm2-135m-instruct"
-    """Model reference of an instruction-tuned LLM."""
-    train_clips: int = 400
-    """Synthetic clips to train on."""
-    test_clips: int = 64
-    """Synthetic clips to test on: other voices, other sentences."""
-    warmup_steps: int = 600
-    """Steps of the warm-up onto the LLM's embeddings."""
-    steps: int = 40
-    """Steps of cross-entropy on the LLM's own replies."""
-    candidates: int = 3
-    """Wordings of each kind that the prompt search tries."""
-    search: tuple[int, int] = (8, 16)
-    """Utterances in the first and the second round of the prompt search."""
-    max_new_tokens: int = 16
-    """Length of the replies."""
-    adapter: dict[str, str | int | float] = field(default_factory=lambda: {"type": "pooled", "vectors": 26})
-    """The adapter and its settings."""
-    seed: int = 0
-    """Of the corpus, the adapter and the order of the data."""
 
 
 def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
