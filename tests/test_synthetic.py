@@ -153,6 +153,29 @@ def test_pitch_and_rate_can_be_heard_in_every_voice():
         assert low_and_slow.size > 1.4 * high_and_fast.size, voice.name
 
 
+def test_formants_vary_in_training_only_and_leave_pitch_and_rate_as_they_are():
+    train = design("train", 64, 0)
+    assert len({clip.formants for clip in train}) > 32
+    assert {clip.formants for clip in design("test", 64, 0)} == {1.0}
+    voice = next(v for v in VOICES["train"] if v.name == "en-us+m2")
+    heard = {}
+    with Espeak() as espeak:
+        for formants in (0.93, 1.07):
+            setting = voice.setting(110 / formants)
+            clip = dataclasses.replace(
+                train[0], voice=voice.name, words_per_minute=150, pitch_setting=setting, formants=formants
+            )
+            heard[formants] = speak(espeak, clip)
+    long_tract, short_tract = heard[0.93], heard[1.07]
+    assert f0(long_tract) == pytest.approx(f0(short_tract), rel=0.04)  # a change of 15 % if they were left alone
+    assert long_tract.size == pytest.approx(short_tract.size, rel=0.06)
+
+    def centroid(samples):
+        return np.mean(librosa.feature.spectral_centroid(y=samples, sr=SAMPLING_RATE))
+
+    assert centroid(short_tract) > 1.02 * centroid(long_tract)
+
+
 def test_without_espeak_the_error_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "espeakng_loader", None)
     with pytest.raises(SpeechLLMError, match=r"pip install 'speechllm\[quickstart\]'"):

@@ -21,7 +21,7 @@ class SpeechLLMConfig(PreTrainedConfig):
         llm: model reference of the LLM.
         adapter: `{"type": name, ...}`, the arguments of the adapter class.
         audio_layers: the encoder layers whose outputs the adapter reads, counted from 1.
-        audio_token: the placeholder; its id lies outside the LLM's vocabulary, so no embedding is ever touched.
+        audio_token: the placeholder, a token that is added to the LLM's tokenizer; no embedding of it is ever read.
         transcript: whether the recogniser's words follow the audio vectors as text.
         system_prompt: the system prompt that the targets were written under; the default when asking.
     """

@@ -195,7 +195,7 @@ class SpeechLLM(PreTrainedModel):
     ) -> torch.Tensor:
         """Token embeddings (B, S, D) with audio vectors where the placeholders stand."""
         is_audio = input_ids == self.config.audio_token_id
-        # The placeholder's id lies outside the vocabulary; any other id does, its embedding is replaced.
+        # The placeholder may have no row in the embedding table; any other id does, its embedding is replaced.
         embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_audio, 0))
         if encoded_audio is None:
             if input_features is None or input_features_mask is None:
