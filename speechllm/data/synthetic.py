@@ -253,7 +253,7 @@ def _speak_all(out_dir: Path, split: str, clips: list[Clip]) -> Iterator[Utteran
 def speak(espeak: Espeak, clip: Clip) -> np.ndarray:
     """One clip at `SAMPLING_RATE`: silence trimmed at both ends, all at the same level.
 
-    Played faster by a factor, formants, pitch and tempo all rise by it; so the latter two are asked for that much lower.
+    Played faster by a factor, formants, pitch and tempo all rise by it; the latter two are asked for that much lower.
     """
     words_per_minute = round(clip.words_per_minute / clip.formants)
     sound = espeak.speak(clip.text, voice=clip.voice, words_per_minute=words_per_minute, pitch=clip.pitch_setting)
