@@ -14,14 +14,31 @@ class AttributeName:
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
+_LANGUAGES = (
+    *("Chinese", "Dutch", "English", "French", "German", "Italian", "Japanese", "Korean", "Polish", "Portuguese"),
+    *("Russian", "Spanish"),
+)
+
 ATTRIBUTES: dict[str, AttributeName] = {
     "gender": AttributeName(
         "Gender",
         {"female": ("female", "woman", "girl", "lady"), "male": ("male", "man", "boy", "gentleman")},
     ),
     "age": AttributeName("Age"),
+    "language": AttributeName("Language", {name: (name.lower(),) for name in _LANGUAGES}),
     "accent": AttributeName("Accent"),
-    "emotion": AttributeName("Emotion"),
+    "emotion": AttributeName(
+        "Emotion",
+        {
+            "neutral": ("neutral",),
+            "happy": ("happy", "happiness", "joy", "joyful"),
+            "sad": ("sad", "sadness"),
+            "angry": ("angry", "anger"),
+            "fear": ("fear", "fearful", "afraid", "scared"),
+            "disgust": ("disgust", "disgusted"),
+            "surprise": ("surprise", "surprised"),
+        },
+    ),
     "pitch": AttributeName("Pitch", {"low": ("low", "lower", "deep"), "high": ("high", "higher")}),
     "volume": AttributeName("Volume", {"low": ("low", "quiet", "soft"), "high": ("high", "loud")}),
     "speaking_rate": AttributeName(
