@@ -20,6 +20,8 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 T = TypeVar("T")
 
+DistillationTerm = Literal["cross_entropy", "kl", "reverse_kl", "jensen_shannon", "hidden_state"]
+
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -64,8 +66,9 @@ class DataConfig:
 class StageConfig:
     """One stage of training: an objective for a number of steps."""
 
-    objective: Literal["embedding_alignment", "cross_entropy"]
-    """embedding_alignment is the warm-up onto the description's embeddings; cross_entropy learns the replies."""
+    objective: Literal["embedding_alignment", "cross_entropy", "distillation"]
+    """embedding_alignment is the warm-up onto the description's embeddings; cross_entropy learns the replies;
+    distillation learns what the LLM predicts that reads the description."""
     steps: Count
     batch_size: Count = 16
     micro_batch_size: Count | None = None
@@ -76,6 +79,12 @@ class StageConfig:
     weight_decay: NotNegative = 0.01
     description_style: DescriptionStyle = "tags"
     """embedding_alignment: the style of the description whose attribute tokens the vectors regress onto."""
+    terms: dict[DistillationTerm, Positive] = field(default_factory=lambda: {"kl": 1.0})
+    """distillation: what is added up, each with its weight."""
+    temperature: Positive = 1.0
+    """distillation: softens both predictions."""
+    end_of_turn_weight: Positive = 1.0
+    """Weight of the token that ends a reply, beside 1 for every other; Ultravox raises it."""
     max_grad_norm: Positive = 1.0
 
 

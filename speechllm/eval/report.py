@@ -58,6 +58,7 @@ _NARROW, _WIDE = 5.0, 6.0
 _OBJECTIVES = {
     "embedding_alignment": "Warm-up: onto the LLM's own embeddings",
     "cross_entropy": "Self-output: the LLM's own replies",
+    "distillation": "Distillation: what the LLM says that reads",
 }
 
 _BARS = {"model": _MODEL, "ceiling": _CEILING, "cascade": _CASCADE}

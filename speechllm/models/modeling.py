@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,15 @@ WEIGHTS = "adapter.safetensors"
 
 EncodedAudio = tuple[torch.Tensor, torch.Tensor]
 """What the adapter reads of each window: (W, L, R, K) and its mask (W, R), see `Adapter.reduce`."""
+
+
+@dataclass(frozen=True)
+class ReplyRows:
+    """Predictions of the N labelled tokens: logits (N, V), the tokens themselves (N,), last hidden states (N, D)."""
+
+    logits: torch.Tensor
+    wanted: torch.Tensor
+    hidden: torch.Tensor | None = None
 
 
 class SpeechLLM(PreTrainedModel):
@@ -228,21 +238,52 @@ class SpeechLLM(PreTrainedModel):
             num_items_in_batch: reply tokens in the whole (accumulated, distributed) batch.
             kwargs: passed to the LLM (`logits_to_keep`, `past_key_values`, `position_ids`, ...).
         """
-        if input_ids is not None and bool((input_ids == self.config.audio_token_id).any()):
-            inputs: dict[str, Any] = {
-                "inputs_embeds": self.embed(input_ids, input_features, input_features_mask, encoded_audio)
-            }
-        else:
-            inputs = {"input_ids": input_ids}
-        if labels is None:
-            return self.language_model(**inputs, attention_mask=attention_mask, **kwargs)
+        if labels is not None:
+            rows = self.predict_replies(
+                input_ids, labels, attention_mask, input_features, input_features_mask, encoded_audio, **kwargs
+            )
+            total = nn.functional.cross_entropy(rows.logits.float(), rows.wanted, reduction="sum")
+            count = num_items_in_batch if num_items_in_batch is not None else max(int(rows.wanted.numel()), 1)
+            return CausalLMOutputWithPast(loss=total / count, logits=rows.logits)
+        inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
+        return self.language_model(**inputs, attention_mask=attention_mask, **kwargs)
+
+    def predict_replies(
+        self,
+        input_ids: torch.Tensor | None,
+        labels: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        input_features: torch.Tensor | None = None,
+        input_features_mask: torch.Tensor | None = None,
+        encoded_audio: EncodedAudio | None = None,
+        output_hidden_states: bool = False,
+        **kwargs: Any,
+    ) -> ReplyRows:
+        """What the LLM predicts at each of the N labelled tokens; arguments as in `forward`."""
+        inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
         predicts = nn.functional.pad(labels[:, 1:] != -100, (0, 1))  # row t predicts token t + 1
         with rows_only(self.language_model, predicts):
-            out = self.language_model(**inputs, attention_mask=attention_mask, use_cache=False, **kwargs)
-        wanted = labels[:, 1:][labels[:, 1:] != -100]
-        total = nn.functional.cross_entropy(out.logits.float(), wanted, reduction="sum")
-        count = num_items_in_batch if num_items_in_batch is not None else max(int(wanted.numel()), 1)
-        return CausalLMOutputWithPast(loss=total / count, logits=out.logits)
+            out = self.language_model(
+                **inputs,
+                attention_mask=attention_mask,
+                use_cache=False,
+                output_hidden_states=output_hidden_states,
+                **kwargs,
+            )
+        hidden = out.hidden_states[-1][predicts] if output_hidden_states else None
+        return ReplyRows(out.logits, labels[:, 1:][labels[:, 1:] != -100], hidden)
+
+    def _inputs(
+        self,
+        input_ids: torch.Tensor | None,
+        input_features: torch.Tensor | None,
+        input_features_mask: torch.Tensor | None,
+        encoded_audio: EncodedAudio | None,
+    ) -> dict[str, Any]:
+        """What the LLM is called with: text as it is, and embeddings only where there is audio."""
+        if input_ids is None or not bool((input_ids == self.config.audio_token_id).any()):
+            return {"input_ids": input_ids}
+        return {"inputs_embeds": self.embed(input_ids, input_features, input_features_mask, encoded_audio)}
 
     @torch.inference_mode()
     def generate(

@@ -35,6 +35,8 @@ class TargetRecord(BaseModel):
     description_style: str
     sampling: dict[str, float | int]
     seed: int
+    weight: float | None = None
+    token_mask: list[int] | None = None
 
 
 def read_targets(path: Path) -> list[TargetRecord]:

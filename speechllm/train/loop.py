@@ -116,7 +116,10 @@ def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utteranc
         config=config,
         model=context.model,
         context=context,
-        examples={"embedding_alignment": [Example(u) for u in utterances], "cross_entropy": list(examples)},
+        examples={
+            name: [Example(u) for u in utterances] if name == "embedding_alignment" else list(examples)
+            for name in OBJECTIVES
+        },
         state_file=config.out / STATE,
         log_file=config.out / LOG,
         config_file=config.out / CONFIG,

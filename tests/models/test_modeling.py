@@ -203,7 +203,9 @@ class Recorder(torch.optim.SGD):
 
 @pytest.mark.parametrize("kind", ADAPTERS)
 def test_any_split_into_micro_batches_gives_the_same_gradients(kind, corpus, train_config, tmp_path):
-    stages = [{"objective": objective, "steps": 1, "batch_size": 8, "max_grad_norm": 1e9} for objective in OBJECTIVES]
+    terms = {"cross_entropy": 0.1, "kl": 1.0, "hidden_state": 1.0}
+    settings = {"steps": 1, "batch_size": 8, "max_grad_norm": 1e9, "terms": terms}
+    stages = [{"objective": objective, **settings} for objective in OBJECTIVES]
     config = train_config(tmp_path, stages=stages, adapter=ADAPTERS[kind] | {"dropout": 0.0})
     run = run_of(config, corpus)
     for stage in config.stages:

@@ -1,0 +1,132 @@
+"""Objectives over the tokens of the replies: say the reply, or say what the LLM says that reads the description."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from speechllm.config import StageConfig
+from speechllm.data.render import describe_audio
+from speechllm.errors import SpeechLLMError
+from speechllm.models.modeling import ReplyRows
+from speechllm.targets.records import TargetRecord
+from speechllm.train.data import Example, conversation
+from speechllm.train.objectives.base import Context
+from speechllm.train.objectives.divergences import DIVERGENCES, hidden_state
+
+
+class CrossEntropy:
+    """Cross-entropy of the reply tokens, the end of turn included where the reply was complete.
+
+    Tokens that a record's `token_mask` leaves out are not learned; a record's `weight` scales its tokens.
+    """
+
+    def __init__(self, context: Context, stage: StageConfig) -> None:
+        self._context = context
+        self._stage = stage
+
+    def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
+        """See `Objective`; items are reply tokens."""
+        inputs, weights = self._inputs(batch, step)
+        rows = self._context.model.predict_replies(**inputs)
+        return (_cross_entropy(rows) * weights).sum(), weights.numel()
+
+    def _inputs(self, batch: Sequence[Example], step: int) -> tuple[dict[str, Any], torch.Tensor]:
+        """What the speech-fed LLM takes, and the weight of each reply token (N,)."""
+        context = self._context
+        encoded = context.audio.get([example.utterance for example in batch])
+        heard = [conversation(_target(e).messages, e.utterance, transcript=self._hears_words(e, step)) for e in batch]
+        frames = [[context.audio.frames(example.utterance)] for example in batch]
+        inputs = self._tokenise(batch, heard, frames)
+        return {**inputs, "encoded_audio": encoded}, self._weights(batch, inputs["labels"])
+
+    def _tokenise(
+        self, batch: Sequence[Example], conversations: Sequence[Any], frames: Sequence[Any]
+    ) -> dict[str, torch.Tensor]:
+        """Tokenised conversations with the batch's replies; `labels` are -100 where a record masks a token."""
+        context, targets = self._context, [_target(example) for example in batch]
+        complete = [target.finish_reason == "stop" for target in targets]
+        replies = [target.response for target in targets]
+        inputs = dict(context.processor.tokenise(conversations, frames, replies, complete).to(context.model.device))
+        for row, target in zip(inputs["labels"], targets, strict=True):
+            _mask(row, target)
+        return inputs
+
+    def _weights(self, batch: Sequence[Example], labels: torch.Tensor) -> torch.Tensor:
+        records = [1.0 if _target(e).weight is None else _target(e).weight for e in batch]
+        weights = torch.tensor(records, device=labels.device)[:, None].expand(labels.shape).clone()
+        for row, mask, example in zip(weights, labels != -100, batch, strict=True):
+            if _target(example).finish_reason == "stop":
+                row[mask.nonzero()[-1:]] *= self._stage.end_of_turn_weight
+        return weights[:, 1:][labels[:, 1:] != -100]
+
+    def _hears_words(self, example: Example, step: int) -> bool:
+        if not self._context.model.config.transcript:
+            return False
+        draw = random.Random(f"{self._context.seed}/{step}/{example.target and example.target.id}").random()
+        return draw >= self._context.transcript_dropout
+
+
+class Distillation(CrossEntropy):
+    """The same LLM reading the description teaches the one that hears, at every token of the reply.
+
+    The stage's `terms` weigh cross-entropy, divergences of the predictions (`kl`, `reverse_kl`, `jensen_shannon`) and
+    the distance of the last hidden states (`hidden_state`); all are sums over the same reply tokens.
+    """
+
+    def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
+        """See `Objective`; items are reply tokens."""
+        stage, model = self._stage, self._context.model
+        inputs, weights = self._inputs(batch, step)
+        deep = "hidden_state" in stage.terms
+        hearing = model.predict_replies(**inputs, output_hidden_states=deep)
+        with torch.no_grad():
+            reading = model.predict_replies(**self._described(batch), output_hidden_states=deep)
+        if not torch.equal(hearing.wanted, reading.wanted):
+            ids = ", ".join(_target(example).id for example in batch[:4])
+            raise SpeechLLMError(f"targets {ids}, ...: a reply is tokenised differently after audio and after text")
+        losses = torch.zeros_like(weights)
+        for name, share in stage.terms.items():
+            losses = losses + share * _term(name, hearing, reading, stage.temperature)
+        return (losses * weights).sum(), weights.numel()
+
+    def _described(self, batch: Sequence[Example]) -> dict[str, Any]:
+        read = [describe_audio(_target(e).messages, [_target(e).seed_description]) for e in batch]
+        return self._tokenise(batch, read, [[] for _ in batch])
+
+
+def _term(name: str, hearing: ReplyRows, reading: ReplyRows, temperature: float) -> torch.Tensor:
+    if name == "cross_entropy":
+        return _cross_entropy(hearing)
+    if name == "hidden_state":
+        assert hearing.hidden is not None
+        assert reading.hidden is not None
+        return hidden_state(hearing.hidden.float(), reading.hidden.float())
+    return DIVERGENCES[name](hearing.logits.float(), reading.logits.float(), temperature)
+
+
+def _cross_entropy(rows: ReplyRows) -> torch.Tensor:
+    return torch.nn.functional.cross_entropy(rows.logits.float(), rows.wanted, reduction="none")
+
+
+def _target(example: Example) -> TargetRecord:
+    assert example.target is not None
+    return example.target
+
+
+def _mask(labels: torch.Tensor, target: TargetRecord) -> None:
+    """Takes out of `labels` (S,), in place, the reply tokens that the record does not want to be learned."""
+    if target.token_mask is None:
+        return
+    at = (labels != -100).nonzero()[:, 0]
+    ends = int(target.finish_reason == "stop")  # the end of turn follows the reply and is always learned
+    if len(target.token_mask) != len(at) - ends:
+        raise SpeechLLMError(
+            f"target {target.id!r}: token_mask has {len(target.token_mask)} entries but the reply takes"
+            f" {len(at) - ends} tokens; make the mask with the LLM that is trained for"
+        )
+    keep = torch.tensor([*target.token_mask, *[1] * ends], dtype=torch.bool, device=labels.device)
+    labels[at[~keep]] = -100
