@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -26,10 +27,24 @@ class Prompt(BaseModel):
     text: str = Field(min_length=1)
     system: str | None = None
     style: DescriptionStyle | None = None
+    language: str = Field(default="en", description="in which it asks")
+    before: list[dict[str, str]] | None = Field(
+        default=None, description="turns of text that come before the one with the audio"
+    )
+    expects: dict[str, Any] | None = Field(
+        default=None, description="the form of a right reply: {'regex': ...} for all of it, or {'json_schema': ...}"
+    )
 
     def messages(self, audio: dict[str, object] | None = None) -> list[Message]:
         """The conversation that asks this prompt about a piece of audio."""
-        return ask(self.text, system=self.system, audio=audio if audio is not None else {})
+        return self._after_before(ask(self.text, system=self.system, audio=audio if audio is not None else {}))
+
+    def text_messages(self) -> list[Message]:
+        """The conversation that asks this prompt about nothing but itself."""
+        return self._after_before(ask(self.text, system=self.system))
+
+    def _after_before(self, messages: list[Message]) -> list[Message]:
+        return [*messages[:-1], *(self.before or []), messages[-1]]
 
 
 def built_in_prompts(kinds: Sequence[str] | None = None) -> list[Prompt]:
