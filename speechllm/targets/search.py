@@ -50,7 +50,7 @@ def search_prompts(
     """Scores prompt x style x system prompt; returns the finalists of each kind, best first.
 
     Args:
-        prompts: candidates; each is tried under every style, unless it names its own, and every system prompt.
+        prompts: candidates; each is tried under every style and every system prompt, unless it names its own.
         utterances: described utterances to sample from.
         reply: the LLM.
         styles: description styles to try.
@@ -66,7 +66,7 @@ def search_prompts(
         prompt.model_copy(update={"style": style, "system": system})
         for prompt in prompts
         for style in ([prompt.style] if prompt.style else styles)
-        for system in systems
+        for system in ([prompt.system] if prompt.system else systems)
     ]
     sampling = Sampling(max_new_tokens=max_new_tokens)
     first, second = (
