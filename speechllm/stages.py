@@ -21,6 +21,7 @@ from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
 from speechllm.targets.generate import Generator, choose_prompts, generate_targets
 from speechllm.targets.generation import load_text_llm as load_text_llm
+from speechllm.targets.masking import Surprisal
 from speechllm.targets.records import TargetRecord
 from speechllm.targets.search import DEFAULT_SYSTEMS, Scored, keep_faithful, search_prompts
 
@@ -45,8 +46,12 @@ def find_prompts(
     first_round: int = 8,
     second_round: int = 32,
     seed: int = 0,
+    surprisal: bool = False,
 ) -> list[Scored]:
-    """Searches the prompts that this LLM answers faithfully and writes those kept to `out`; returns all finalists."""
+    """Searches the prompts that this LLM answers faithfully and writes those kept to `out`; returns all finalists.
+
+    `surprisal` has the LLM read the finalists' replies again.
+    """
     kinds = [TRANSCRIBE, *(attributes or sorted({name for u in utterances for name in u.attributes}))]
     candidates = list(pool) if pool is not None else plain(built_in_prompts(kinds, "en"))
     if not candidates:
@@ -61,6 +66,9 @@ def find_prompts(
         first_round=first_round,
         second_round=second_round,
         seed=seed,
+        surprisal=Surprisal(llm.reply.model, llm.reply.tokenizer)
+        if surprisal and isinstance(llm.reply, TextReplier)
+        else None,
     )
     write_jsonl(out, keep_faithful(scored))
     return scored

@@ -37,10 +37,14 @@ ARGUMENTS = {
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
+    ("targets", "inspect"): ["TARGETS", "--html"],
+    ("targets", "to-desta"): ["TARGETS", "OUT"],
+    ("targets", "from-desta"): ["TARGETS", "OUT"],
     ("train",): ["CONFIG", "--set"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
+    ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
 }
 
 CONFIG = """

@@ -52,9 +52,14 @@ def prompts_search(
         first_round=first_round,
         second_round=second_round,
         seed=seed,
+        surprisal=True,
     )
-    table = Table("kind", "faithful", "n", "style", "prompt", "a reply")
+    shares = ("refusal", "echo", "copy", "truncated")
+    table = Table("kind", "faithful", "n", *shares, "distinct-2", "surprisal", "style", "prompt", "a reply")
     for s in scored:
-        table.add_row(s.prompt.kind, f"{s.score:.0%}", str(s.n), s.prompt.style, s.prompt.text, s.example)
+        faults = [f"{getattr(s, name):.0%}" for name in shares]
+        varied = [f"{s.distinct_2:.2f}", "-" if s.surprisal is None else f"{s.surprisal:.2f}"]
+        told = [s.prompt.style, s.prompt.text, s.example]
+        table.add_row(s.prompt.kind, f"{s.score:.0%}", str(s.n), *faults, *varied, *told)
     Console().print(table)
     print(f"{out}: the prompts kept")

@@ -29,7 +29,8 @@ _REFUSAL = re.compile(
 _LEAK = re.compile(
     r"</?(?:text|gender|pitch|age|emotion|accent|volume|speaking speed)>|\[\d\d:\d\d(?::\d\d)? ?- ?\d\d:\d\d"
     r"|<\|[a-z_]+\|>|\((?:Gender|Pitch|Emotion|Age|Accent|Volume|Speaking speed): "
-    r"|\b(?:in|from|of|to) the (?:parenthes[ei]s|brackets|metadata|tags?|(?:text |audio )?description)\b"
+    r"|\b(?:in|from|of|to) (?:(?:the )?(?:parenthes[ei]s|brackets|metadata)"
+    r"|the (?:tags?|(?:text |audio )?description))\b"
     r"|(?:括号|元数据|标签|描述)(?:中|里|内)",
     re.IGNORECASE,
 )
