@@ -35,7 +35,7 @@ def prompts_search(
         seed: Of the sample.
     """
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from speechllm import stages
     from speechllm.data.manifest import read_manifest
@@ -55,11 +55,12 @@ def prompts_search(
         surprisal=True,
     )
     shares = ("refusal", "echo", "copy", "truncated")
-    table = Table("kind", "faithful", "n", *shares, "distinct-2", "surprisal", "style", "prompt", "a reply")
+    columns = ("faithful", "n", "faults", "distinct-2", "surprisal", "style", "prompt", "a reply")
+    table = Table(Column("kind", no_wrap=True), *columns)
     for s in scored:
-        faults = [f"{getattr(s, name):.0%}" for name in shares]
+        faults = ", ".join(f"{name} {getattr(s, name):.0%}" for name in shares if getattr(s, name))
         varied = [f"{s.distinct_2:.2f}", "-" if s.surprisal is None else f"{s.surprisal:.2f}"]
         told = [s.prompt.style, s.prompt.text, s.example]
-        table.add_row(s.prompt.kind, f"{s.score:.0%}", str(s.n), *faults, *varied, *told)
+        table.add_row(s.prompt.kind, f"{s.score:.0%}", str(s.n), faults, *varied, *told)
     Console().print(table)
     print(f"{out}: the prompts kept")

@@ -9,6 +9,7 @@ with, system prompt and template, is read once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +17,13 @@ import torch
 from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.cache_utils import CacheLayerMixin
 
+from speechllm.models.packing import packed_linears
+
 REFILL = 0.25
 """Share of the batch that must have ended before the next prompts are read: reading a few at a time costs as much."""
+
+WORTH_PACKING = 16
+"""Prompts from which packing the weights costs less than it saves."""
 
 ROOM = 32
 """Positions that the cache grows by."""
@@ -155,7 +161,17 @@ class Decoder:
             top_p: nucleus sampling.
             finished: told how many replies have ended since it was last called.
         """
-        self._choose = _chooser(temperature, top_p)
+        with packed_linears(self._model) if len(prompts) >= WORTH_PACKING else nullcontext():
+            return self._decode(prompts, max_new_tokens, _chooser(temperature, top_p), finished)
+
+    def _decode(
+        self,
+        prompts: Sequence[Sequence[int]],
+        max_new_tokens: int,
+        choose: Callable[[torch.Tensor], torch.Tensor],
+        finished: Callable[[int], None],
+    ) -> list[list[int]]:
+        self._choose = choose
         self._limit = max_new_tokens
         self._prefix = _common_prefix(prompts) if len(prompts) > 1 else 0
         self._prefix_cache = self._read_prefix(prompts[0][: self._prefix]) if self._prefix else None

@@ -62,9 +62,17 @@ class Replier(Protocol):
 
 
 class TextReplier:
-    """A text LLM; conversations hold no audio."""
+    """A text LLM; conversations hold no audio.
 
-    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 64) -> None:
+    Args:
+        language_model: a causal LLM.
+        tokenizer: its tokenizer.
+        batch_size: replies in the making at any time.
+        plain: write with `model.generate` alone: slower, and rounded as any other model's replies are, for comparisons.
+    """
+
+    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 64, *, plain: bool = False) -> None:
+        self._plain = plain
         self.model = language_model
         self.tokenizer = tokenizer
         self.renderer = PromptRenderer(tokenizer)
@@ -92,7 +100,7 @@ class TextReplier:
         set_seed(sampling.seed)
         with progress.task(description, len(ids)) if description else nullcontext() as bar:
             finished = bar.advance if bar else lambda n: None
-            if supports_fast_decoding(self.model):
+            if not self._plain and supports_fast_decoding(self.model):
                 drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
                 decode = Decoder(self.model, stops, self._batch_size)
                 written = decode(ids, max_new_tokens=sampling.max_new_tokens, finished=finished, **drawn)

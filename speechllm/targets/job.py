@@ -85,6 +85,9 @@ def only_writer(out: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        # Taken away while it is held: who opened it before finds it gone once he has it, and looks again (filelock).
+        with contextlib.suppress(OSError):
+            Path(lock.lock_file).unlink()
         lock.release()
 
 

@@ -103,6 +103,14 @@ def test_models_that_the_decoder_does_not_know_write_the_same_with_generate(llm,
     assert TextReplier(*llm, batch_size=3)(conversations, Sampling(6)) == fast
 
 
+def test_replies_that_are_compared_are_all_written_with_generate(llm, monkeypatch):
+    """A speech LLM's are; the decoder's rounding must not look like forgetting."""
+    monkeypatch.setattr("speechllm.models.reply.Decoder", None)
+    assert len(TextReplier(*llm, plain=True)([ask("Who?")], Sampling(3))) == 1
+    with pytest.raises(TypeError):
+        TextReplier(*llm)([ask("Who?")], Sampling(3))
+
+
 def test_a_reply_that_does_not_fit_the_context_is_an_error(llm):
     with pytest.raises(SpeechLLMError, match="do not fit the LLM's context of 512; shorten the prompt or lower"):
         TextReplier(*llm)([ask("Who?")], Sampling(600))
