@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from speechllm import hub
+from speechllm.config import TargetsConfig
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.data.render import PromptRenderer
@@ -31,22 +32,17 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Job:
-    """All that decides a targets file; the fields are the arguments of `speechllm targets generate`."""
+    """All that decides a targets file."""
 
     utterances: Sequence[Utterance]
     prompts: Sequence[Prompt]
-    llm: str
-    strategies: Sequence[str] = ("self_output",)
-    sampling: Sampling = field(default_factory=Sampling)
-    attributes: Sequence[str] | None = None
-    per_utterance: int = 1
-    batch_size: int = 64
-    server: str | None = None
-    vllm: bool = False
-    other_llm: str | None = None
-    instructions: Path | None = None
-    judge: bool = False
-    mask_above: float | None = None
+    config: TargetsConfig
+
+    @property
+    def sampling(self) -> Sampling:
+        """How replies are drawn."""
+        c = self.config
+        return Sampling(c.max_new_tokens, c.temperature, c.top_p, c.seed)
 
 
 def load_text_llm(reference: str, device: str = "auto", dtype: str = "auto", batch_size: int = 64) -> Generator:
@@ -64,14 +60,14 @@ def planned(job: Job) -> list[Work]:
     Raises:
         SpeechLLMError: unknown strategy; `experience_replay` without instructions; too few prompts.
     """
-    weights = parse_mix(job.strategies)
-    instructions = read_instructions(job.instructions) if job.instructions else []
+    weights = parse_mix(job.config.strategies)
+    instructions = read_instructions(job.config.instructions) if job.config.instructions else []
     if "experience_replay" in weights and not instructions:
         raise SpeechLLMError("strategy 'experience_replay' needs text instructions; give a file with --instructions")
-    if job.mask_above is not None and (job.server or job.vllm):
+    if job.config.mask_above is not None and (job.config.server or job.config.vllm):
         raise SpeechLLMError("masking reads the LLM's probabilities, which needs it in this process by transformers")
-    pairs = choose_prompts(job.utterances, job.prompts, job.per_utterance, job.sampling.seed)
-    return works(pairs, weights, attributes=job.attributes, instructions=instructions)
+    pairs = choose_prompts(job.utterances, job.prompts, job.config.per_utterance, job.sampling.seed)
+    return works(pairs, weights, attributes=job.config.attributes, instructions=instructions)
 
 
 def run(job: Job, out: Path) -> list[TargetRecord]:
@@ -80,30 +76,34 @@ def run(job: Job, out: Path) -> list[TargetRecord]:
     generator = _generator(job)
     replier = generator.reply
     local = replier if isinstance(replier, TextReplier) else None
-    other = load_text_llm(job.other_llm, batch_size=job.batch_size) if job.other_llm else None
-    shots = [item.prompt.text for item in read_instructions(job.instructions)] if job.instructions else []
+    other = load_text_llm(job.config.other_llm, batch_size=job.config.batch_size) if job.config.other_llm else None
+    shots = [item.prompt.text for item in read_instructions(job.config.instructions)] if job.config.instructions else []
     strategies = build_strategies(
         sorted({w.strategy for w in work}),
         renderer=local.renderer if local else None,
         other=(other.reply, other.reference, other.revision) if other else None,
         shots=shots,
-        judge=job.judge,
+        judge=job.config.judge,
     )
     masker = None
-    if job.mask_above is not None and local is not None:
-        masker = Masker(Surprisal(local.model, local.tokenizer), job.mask_above)
+    if job.config.mask_above is not None and local is not None:
+        masker = Masker(Surprisal(local.model, local.tokenizer), job.config.mask_above)
     return generate(work, strategies, generator, job.sampling, out, masker=masker)
 
 
 def _generator(job: Job) -> Generator:
-    if job.server is not None:
-        return Generator(ServedReplier(job.server, job.llm, job.batch_size), job.llm, f"served at {job.server}")
-    if job.vllm:
+    if job.config.server is not None:
+        return Generator(
+            ServedReplier(job.config.server, job.config.llm, job.config.batch_size),
+            job.config.llm,
+            f"served at {job.config.server}",
+        )
+    if job.config.vllm:
         from speechllm.models.vllm_reply import VLLMReplier
 
-        folder = hub.resolve(job.llm)
-        return Generator(VLLMReplier(str(folder)), job.llm, hub.fingerprint(folder)["weights"])
-    return load_text_llm(job.llm, batch_size=job.batch_size)
+        folder = hub.resolve(job.config.llm)
+        return Generator(VLLMReplier(str(folder)), job.config.llm, hub.fingerprint(folder)["weights"])
+    return load_text_llm(job.config.llm, batch_size=job.config.batch_size)
 
 
 def preview(job: Job) -> str:
@@ -115,13 +115,13 @@ def preview(job: Job) -> str:
         lines += [f"--- {w.item.id} ({w.strategy})", render(w.item.described), ""]
     asked = sum(count(render(w.item.described)) for w in work)
     most = len(work) * job.sampling.max_new_tokens
-    unit = "characters" if job.server else "tokens"
+    unit = "characters" if job.config.server else "tokens"
     return "\n".join([*lines, f"{len(work)} prompts of {asked} {unit} in all, replies of at most {most} tokens in all"])
 
 
 def _reading(job: Job) -> tuple[Any, Any]:
     """How the LLM reads messages, and how long that is; a server's template is its own."""
-    if job.server:
+    if job.config.server:
         return (lambda messages: json.dumps(messages, ensure_ascii=False, indent=1)), len
-    tokenizer = AutoTokenizer.from_pretrained(hub.resolve(job.llm))
+    tokenizer = AutoTokenizer.from_pretrained(hub.resolve(job.config.llm))
     return PromptRenderer(tokenizer).prompt, lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])
