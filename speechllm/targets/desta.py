@@ -40,7 +40,9 @@ def read_desta(path: Path) -> list[TargetRecord]:
     """
     records = []
     for number, row in numbered_jsonl(Path(path), DestaRow):
-        messages = [_parted(message, f"{path}:{number}") for message in row.messages if message["role"] != "assistant"]
+        messages = [
+            _parted(message, f"{path}:{number}") for message in row.messages if message.get("role") != "assistant"
+        ]
         records.append(
             TargetRecord(
                 id=f"{row.id}/{number}",
@@ -66,8 +68,8 @@ def read_desta(path: Path) -> list[TargetRecord]:
 def _parted(message: dict[str, Any], where: str) -> dict[str, Any]:
     """The audio's mark, or the description in its place, becomes a part."""
     content = message.get("content")
-    if not isinstance(content, str):
-        raise SpeechLLMError(f"{where}: messages: content of role {message.get('role')!r} is not a string")
+    if not isinstance(content, str) or "role" not in message:
+        raise SpeechLLMError(f"{where}: messages: content of role {message.get('role')!r} is not a string, or has none")
     if AUDIO not in content:
         return {"role": message["role"], "content": content}
     before, _, after = content.partition(AUDIO)

@@ -47,7 +47,11 @@ def test_rows_go_there_and_back(tmp_path, corpus):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"response": None}, "response: "), ({"messages": [{"role": "user", "content": 3}]}, "is not a string")],
+    [
+        ({"response": None}, "response: "),
+        ({"messages": [{"role": "user", "content": 3}]}, "is not a string"),
+        ({"messages": [{}]}, "role None"),
+    ],
 )
 def test_a_bad_row_is_named(change, message, tmp_path):
     with pytest.raises(SpeechLLMError) as caught:
