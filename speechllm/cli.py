@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from speechllm.commands import corpora, evaluation, models, targets, training
+from speechllm.commands import bench, corpora, evaluation, models, prompts, targets, training
 from speechllm.errors import SpeechLLMError, did_you_mean
 
 Group = dict[str, Callable[..., None]]
@@ -20,18 +20,26 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "hub": {"list": models.hub_list, "fetch": models.hub_fetch},
     "corpus": corpora.corpus,
     "transcribe": corpora.transcribe,
-    "prompts": {"search": targets.prompts_search},
-    "targets": targets.targets,
+    "prompts": {"search": prompts.prompts_search},
+    "targets": {
+        "generate": targets.targets_generate,
+        "inspect": targets.targets_inspect,
+        "to-desta": targets.targets_to_desta,
+        "from-desta": targets.targets_from_desta,
+    },
     "train": training.train,
     "eval": evaluation.evaluate,
     "export": models.export,
     "chat": models.chat,
+    "bench": {"generate": bench.bench_generate},
 }
 """In the order of the loop."""
 
 GROUPS = {
     "hub": "Models by reference: list, fetch.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
+    "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
+    "bench": "Speed on this machine: generate.",
 }
 
 

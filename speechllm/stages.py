@@ -7,13 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoTokenizer
-
-from speechllm import hub
 from speechllm.data.describe import STYLES, DescriptionStyle
 from speechllm.data.jsonl import write_jsonl, written_aside
 from speechllm.data.manifest import Utterance, read_manifest, relocated, write_manifest
-from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, read_prompts
+from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.hearing import labelled, score
 from speechllm.eval.retention import text_retention
@@ -23,17 +20,10 @@ from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
 from speechllm.targets.generate import Generator, choose_prompts, generate_targets
+from speechllm.targets.generation import load_text_llm as load_text_llm
+from speechllm.targets.masking import Surprisal
 from speechllm.targets.records import TargetRecord
 from speechllm.targets.search import DEFAULT_SYSTEMS, Scored, keep_faithful, search_prompts
-
-
-def load_text_llm(reference: str, device: str = "auto", dtype: str = "auto", batch_size: int = 64) -> Generator:
-    """Loads an LLM to write replies with, in the fastest precision of the machine."""
-    folder = hub.resolve(reference)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=compute_dtype(dtype)).to(compute_device(device))
-    model.eval()
-    replier = TextReplier(model, AutoTokenizer.from_pretrained(folder), batch_size)
-    return Generator(replier, reference, hub.fingerprint(folder)["weights"])
 
 
 def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> list[Utterance]:
@@ -56,10 +46,14 @@ def find_prompts(
     first_round: int = 8,
     second_round: int = 32,
     seed: int = 0,
+    surprisal: bool = False,
 ) -> list[Scored]:
-    """Searches the prompts that this LLM answers faithfully and writes those kept to `out`; returns all finalists."""
+    """Searches the prompts that this LLM answers faithfully and writes those kept to `out`; returns all finalists.
+
+    `surprisal` has the LLM read the finalists' replies again.
+    """
     kinds = [TRANSCRIBE, *(attributes or sorted({name for u in utterances for name in u.attributes}))]
-    candidates = list(pool) if pool is not None else built_in_prompts(kinds)
+    candidates = list(pool) if pool is not None else plain(built_in_prompts(kinds, "en"))
     if not candidates:
         raise SpeechLLMError(f"no prompts of the kinds {', '.join(kinds)}; give a file of your own with --pool")
     scored = search_prompts(
@@ -72,6 +66,9 @@ def find_prompts(
         first_round=first_round,
         second_round=second_round,
         seed=seed,
+        surprisal=Surprisal(llm.reply.model, llm.reply.tokenizer)
+        if surprisal and isinstance(llm.reply, TextReplier)
+        else None,
     )
     write_jsonl(out, keep_faithful(scored))
     return scored

@@ -36,11 +36,15 @@ ARGUMENTS = {
     ("corpus",): ["OUT", "--train", "--test", "--seed"],
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
-    ("targets",): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
+    ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
+    ("targets", "inspect"): ["TARGETS", "--html"],
+    ("targets", "to-desta"): ["TARGETS", "OUT"],
+    ("targets", "from-desta"): ["TARGETS", "OUT"],
     ("train",): ["CONFIG", "--set"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
+    ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
 }
 
 CONFIG = """
@@ -182,7 +186,9 @@ def stages(tmp_path_factory, encoder_reference, llm_reference) -> tuple[Path, di
     few = ["--first-round", 1, "--second-round", 2, "--styles", "tags"]
     said["search"] = run("prompts", "search", at / "train.jsonl", at / "prompts.jsonl", "--llm", llm_reference, *few)
     prompts = ["--prompts", at / "prompts.jsonl", "--max-new-tokens", 8]
-    said["targets"] = run("targets", at / "train.jsonl", at / "targets.jsonl", *prompts, "--llm", llm_reference)
+    said["targets"] = run(
+        "targets", "generate", at / "train.jsonl", at / "targets.jsonl", *prompts, "--llm", llm_reference
+    )
     attributes = 'data.attributes=["gender", "pitch", "speaking_rate"]'
     toml = write_config(at / "train.toml", encoder_reference, llm_reference, at / "train.jsonl", at / "targets.jsonl")
     said["train"] = run("train", toml, "--set", f"out={at / 'run'}", attributes)
@@ -334,8 +340,8 @@ def test_a_missing_manifest_is_refused_before_a_model_is_fetched(config, corpus,
         ["train", config, "--set", f"data.targets={missing}"],
         ["transcribe", missing, tmp_path / "out.jsonl"],
         ["prompts", "search", missing, tmp_path / "out.jsonl"],
-        ["targets", missing, tmp_path / "out.jsonl", "--prompts", missing],
-        ["targets", corpus.manifest, tmp_path / "out.jsonl", "--prompts", missing],
+        ["targets", "generate", missing, tmp_path / "out.jsonl", "--prompts", missing],
+        ["targets", "generate", corpus.manifest, tmp_path / "out.jsonl", "--prompts", missing],
     ):
         line = refused(*arguments)
         assert str(missing) in line

@@ -99,13 +99,18 @@ def options(command: list[str]) -> dict[str, list[str]]:
 def test_the_script_takes_the_sizes_of_the_quickstart(commands):
     config = QuickstartConfig()
     calls = {
-        " ".join(command[: 2 if command[0] in {"hub", "prompts"} else 1]): options(command) for command in commands
+        " ".join(command[: 2 if command[0] in {"hub", "prompts", "targets"} else 1]): options(command)
+        for command in commands
     }
     assert calls["corpus"] == {"--train": [str(config.train_clips)], "--test": [str(config.test_clips)]}
     search = calls["prompts search"]
     assert read_prompts(QUICKSTART / search["--pool"][0]) == prompt_pool(config)
     assert [*search["--first-round"], *search["--second-round"]] == [str(n) for n in config.search]
-    assert calls["targets"]["--max-new-tokens"] == calls["eval"]["--max-new-tokens"] == [str(config.max_new_tokens)]
+    assert (
+        calls["targets generate"]["--max-new-tokens"]
+        == calls["eval"]["--max-new-tokens"]
+        == [str(config.max_new_tokens)]
+    )
     assert {c["--encoder"][0] for c in calls.values() if "--encoder" in c} == {config.encoder}
     assert {c["--llm"][0] for c in calls.values() if "--llm" in c} == {config.llm}
     assert ATTRIBUTES == ["gender", "pitch", "speaking_rate"]  # the default of the commands

@@ -19,7 +19,7 @@ done
 # The prompts that this LLM answers faithfully, and its own replies to them: the targets.
 speechllm prompts search "$out/train.jsonl" "$out/prompts.jsonl" --llm "$llm" \
   --pool prompts.jsonl --first-round 8 --second-round 16
-speechllm targets "$out/train.jsonl" "$out/targets.jsonl" --prompts "$out/prompts.jsonl" --llm "$llm" \
+speechllm targets generate "$out/train.jsonl" "$out/targets.jsonl" --prompts "$out/prompts.jsonl" --llm "$llm" \
   --max-new-tokens 16
 
 speechllm train train.toml

@@ -55,7 +55,8 @@ def text_retention(model: SpeechLLM, processor: SpeechLLMProcessor, max_new_toke
         difference = max(difference, float((mine.float() - theirs.float()).abs().max()))
     sampling = Sampling(max_new_tokens=max_new_tokens)
     replies = [
-        TextReplier(llm, processor.tokenizer)(conversations, sampling, "compare replies") for llm in (model, untouched)
+        TextReplier(llm, processor.tokenizer, plain=True)(conversations, sampling, "compare replies")
+        for llm in (model, untouched)
     ]
     return {
         "max_abs_logit_difference": difference,

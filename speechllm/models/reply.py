@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -12,6 +13,7 @@ from transformers import set_seed
 from speechllm import progress
 from speechllm.data.render import Message, PromptRenderer
 from speechllm.errors import SpeechLLMError
+from speechllm.models.decoding import Decoder, supports_fast_decoding
 
 FinishReason = Literal["stop", "length"]
 
@@ -60,12 +62,20 @@ class Replier(Protocol):
 
 
 class TextReplier:
-    """A text LLM; conversations hold no audio."""
+    """A text LLM; conversations hold no audio.
 
-    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 64) -> None:
-        self._model = language_model
-        self._tokenizer = tokenizer
-        self._renderer = PromptRenderer(tokenizer)
+    Args:
+        language_model: a causal LLM.
+        tokenizer: its tokenizer.
+        batch_size: replies in the making at any time.
+        plain: write with `model.generate` alone: slower, and rounded as any other model's replies are, for comparisons.
+    """
+
+    def __init__(self, language_model: Any, tokenizer: Any, batch_size: int = 64, *, plain: bool = False) -> None:
+        self._plain = plain
+        self.model = language_model
+        self.tokenizer = tokenizer
+        self.renderer = PromptRenderer(tokenizer)
         self._batch_size = batch_size
         if tokenizer.pad_token is None:
             tokenizer.pad_token = tokenizer.eos_token
@@ -74,21 +84,52 @@ class TextReplier:
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = "replies"
     ) -> list[Reply]:
         """See `Replier`."""
+        return self.complete([self.renderer.prompt(messages) for messages in conversations], sampling, description)
 
-        def encode(batch: list[Sequence[Message]]) -> Any:
-            texts = [self._renderer.prompt(messages) for messages in batch]
-            return self._tokenizer(
-                texts,
-                add_special_tokens=False,
-                padding=True,
-                padding_side="left",
-                return_tensors="pt",
-                return_token_type_ids=False,
+    def complete(self, texts: Sequence[str], sampling: Sampling, description: str = "replies") -> list[Reply]:
+        """What the LLM writes after rendered strings.
+
+        Raises:
+            SpeechLLMError: a prompt and the longest reply do not fit the LLM's context.
+        """
+        if not texts:
+            return []
+        ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        self._check_context(ids, sampling)
+        stops = stop_ids(self.model, self.tokenizer, self.renderer)
+        set_seed(sampling.seed)
+        with progress.task(description, len(ids)) if description else nullcontext() as bar:
+            finished = bar.advance if bar else lambda n: None
+            if not self._plain and supports_fast_decoding(self.model):
+                drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+                decode = Decoder(self.model, stops, self._batch_size)
+                written = decode(ids, max_new_tokens=sampling.max_new_tokens, finished=finished, **drawn)
+            else:
+                written = self._generate(ids, sampling, stops, finished)
+        return [_finish(row, stops, self.tokenizer) for row in written]
+
+    def _generate(
+        self, ids: list[list[int]], sampling: Sampling, stops: list[int], finished: Callable[[int], None]
+    ) -> list[list[int]]:
+        """For models whose caches the decoder does not know: batches of similar length, longest first."""
+        written: dict[int, list[int]] = {}
+        for chosen in _chunks(sorted(range(len(ids)), key=lambda i: -len(ids[i])), self._batch_size):
+            batch = {"input_ids": [ids[i] for i in chosen]}
+            inputs = self.tokenizer.pad(batch, padding_side="left", return_tensors="pt").to(self.model.device)
+            ends = {"eos_token_id": stops, "pad_token_id": self.tokenizer.pad_token_id}
+            out = self.model.generate(**inputs, **sampling.arguments(), **ends)
+            written |= dict(zip(chosen, out[:, inputs["input_ids"].shape[1] :].tolist(), strict=True))
+            finished(len(chosen))
+        return [written[i] for i in range(len(ids))]
+
+    def _check_context(self, ids: list[list[int]], sampling: Sampling) -> None:
+        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
+        longest = max(map(len, ids))
+        if room and longest + sampling.max_new_tokens > room:
+            raise SpeechLLMError(
+                f"a prompt of {longest} tokens and a reply of {sampling.max_new_tokens} do not fit the LLM's context of"
+                f" {room}; shorten the prompt or lower max_new_tokens"
             )
-
-        return _reply_all(
-            self._model, self._tokenizer, self._renderer, encode, conversations, sampling, self._batch_size, description
-        )
 
 
 class SpeechReplier:

@@ -14,7 +14,12 @@ from speechllm.models.reply import FinishReason
 
 
 class TargetRecord(BaseModel):
-    """A conversation about one utterance and the reply to it."""
+    """A conversation about one utterance and the reply to it; text-only ones have empty `utterance_id` and `audio`.
+
+    `weight` scales the record's share of the loss (None counts as 1). `token_mask` has one entry for each token of
+    `response` as the LLM's tokenizer cuts it on its own (no special tokens, no end of turn): 1 is learnt, 0 is masked
+    (selective token masking, arXiv 2501.14315); None learns all. The end of a complete turn is always learnt.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -35,7 +40,7 @@ class TargetRecord(BaseModel):
     description_style: str
     sampling: dict[str, float | int]
     seed: int
-    weight: float | None = None
+    weight: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     token_mask: list[int] | None = None
 
 
@@ -47,7 +52,7 @@ def read_targets(path: Path) -> list[TargetRecord]:
     """
     records = read_jsonl(Path(path), TargetRecord)
     if not records:
-        raise SpeechLLMError(f"{path}: holds no target records; generate some with `speechllm targets`")
+        raise SpeechLLMError(f"{path}: holds no target records; generate some with `speechllm targets generate`")
     return records
 
 

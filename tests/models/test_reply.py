@@ -4,6 +4,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from speechllm import SpeechLLM, SpeechLLMProcessor
 from speechllm.data.render import PromptRenderer, ask
+from speechllm.errors import SpeechLLMError
 from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype, stop_ids
 from speechllm.testing.corpus import tone
 
@@ -61,6 +62,7 @@ def test_a_turn_ends_at_the_end_of_turn_and_else_is_cut(llm, monkeypatch):
         return torch.cat([input_ids, torch.tensor([word + ending for ending in endings])], dim=1)
 
     monkeypatch.setattr(model, "generate", generate)
+    monkeypatch.setattr("speechllm.models.reply.supports_fast_decoding", lambda model: False)
     same = [ask("Who?")] * 3
     replies = TextReplier(model, tokenizer)(same, Sampling(longest))
     assert [r.finish_reason for r in replies] == ["stop", "length", "stop"]
@@ -92,3 +94,23 @@ def test_devices_and_types():
     assert compute_device().type in {"cpu", "cuda"}
     assert compute_dtype("float16") == torch.float16
     assert compute_dtype() in {torch.float32, torch.bfloat16, torch.float16}
+
+
+def test_models_that_the_decoder_does_not_know_write_the_same_with_generate(llm, monkeypatch):
+    conversations = [ask(q) for q in QUESTIONS]
+    fast = TextReplier(*llm, batch_size=3)(conversations, Sampling(6))
+    monkeypatch.setattr("speechllm.models.reply.supports_fast_decoding", lambda model: False)
+    assert TextReplier(*llm, batch_size=3)(conversations, Sampling(6)) == fast
+
+
+def test_replies_that_are_compared_are_all_written_with_generate(llm, monkeypatch):
+    """A speech LLM's are; the decoder's rounding must not look like forgetting."""
+    monkeypatch.setattr("speechllm.models.reply.Decoder", None)
+    assert len(TextReplier(*llm, plain=True)([ask("Who?")], Sampling(3))) == 1
+    with pytest.raises(TypeError):
+        TextReplier(*llm)([ask("Who?")], Sampling(3))
+
+
+def test_a_reply_that_does_not_fit_the_context_is_an_error(llm):
+    with pytest.raises(SpeechLLMError, match="do not fit the LLM's context of 512; shorten the prompt or lower"):
+        TextReplier(*llm)([ask("Who?")], Sampling(600))

@@ -68,7 +68,7 @@ def test_too_few_prompts_are_an_error(prompts, each):
 
 def script(messages):
     """Tells what it was shown, so that a record proves what the LLM read."""
-    return f"I read: {messages[-1]['content'][0]['text']}"
+    return f"I read {len(messages[-1]['content'][0]['text'])} characters."
 
 
 def generate(corpus, tmp_path, pairs, **settings):
@@ -89,7 +89,7 @@ def test_records_hold_the_reply_what_it_is_about_and_where_it_comes_from(corpus,
         seed_description="<pitch>high</pitch><text>high</text>",
         prompt="Male or female?",
         messages=prompt.messages(),
-        response="I read: <pitch>high</pitch><text>high</text>",
+        response="I read 36 characters.",
         finish_reason="stop",
         strategy="self_output",
         generator="some/llm",
@@ -122,7 +122,7 @@ def test_records_are_read_back_as_they_were_written(corpus, tmp_path):
     _, other, _ = generate(corpus, tmp_path / "again", pairs)
     lines = [json.loads(line) | {"audio": ""} for line in out.read_text(encoding="utf-8").splitlines()]
     assert lines == [json.loads(line) | {"audio": ""} for line in other.read_text(encoding="utf-8").splitlines()]
-    assert [path.name for path in out.parent.iterdir()] == ["targets.jsonl"]
+    assert {path.name for path in out.parent.iterdir()} == {"targets.jsonl", "targets.jsonl.report.json"}
 
 
 def test_the_style_is_the_prompts_own_or_the_one_that_was_given(corpus, tmp_path):
@@ -145,7 +145,8 @@ def test_nothing_is_left_under_the_final_name_where_the_llm_fails(corpus, tmp_pa
 
 def test_a_reply_that_was_cut_short_is_recorded_as_such(corpus, tmp_path):
     def replier(conversations, sampling, description=""):
-        return [Reply("It is", "length"), Reply("It is high.", "stop")]
+        low = ["is low" in str(conversation) for conversation in conversations]
+        return [Reply("It is", "length") if this else Reply("It is high.", "stop") for this in low]
 
     pairs = [(corpus.utterances[i], PROMPTS[2]) for i in (0, 1)]
     records, out, _ = generate(corpus, tmp_path, pairs, replier=replier)

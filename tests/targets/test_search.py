@@ -121,3 +121,37 @@ def test_the_faithful_ones_are_kept_and_the_best_where_none_is():
     assert [p.id for p in keep_faithful(found)] == ["g2", "g3", "p2", "t1"]
     assert [p.id for p in keep_faithful(found, threshold=0.95, at_most=5)] == ["g2", "p2", "t1"]
     assert keep_faithful([]) == []
+
+
+def test_faults_are_told_as_shares():
+    def script(messages):
+        description, question = (part["text"] for part in messages[-1]["content"])
+        if question == "Gender?":
+            return "I'm sorry, I cannot hear."
+        if "male or female" in question:
+            return description
+        return "A man of the tags said in the parentheses" if question == "Low or high?" else "a b a b"
+
+    scored, _ = find(script=script, styles=("natural",))
+    told = {s.prompt.id: (s.refusal, s.echo, s.copy, s.truncated) for s in scored}
+    assert told == {
+        "gender-bad": (1.0, 0.0, 0.0, 0.0),
+        "gender-good": (0.0, 0.0, 1.0, 0.0),
+        "pitch": (0.0, 1.0, 0.0, 0.0),
+        "words": (0.0, 0.0, 0.0, 0.0),
+    }
+    words = next(s for s in scored if s.prompt.id == "words")
+    assert words.distinct_2 == pytest.approx(2 / 24)  # "a b" and "b a" among three pairs of each of eight replies
+    assert words.surprisal is None
+
+
+def test_the_finalists_replies_are_read_again():
+    seen = []
+
+    def surprisal(conversations, replies, description=""):
+        seen.extend(replies)
+        return [[1.0, 3.0] for _ in replies]
+
+    scored, _ = find(surprisal=surprisal)
+    assert {s.surprisal for s in scored} == {2.0}
+    assert len(seen) == 8 * len(scored)

@@ -1,0 +1,87 @@
+"""The corpus's labels and transcripts as replies, through task templates (supervised fine-tuning)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from speechllm.data.attributes import display_name
+from speechllm.data.prompts import TRANSCRIBE
+from speechllm.targets.strategies.base import Item, Writer, Written
+
+CORPUS = ("corpus", "")
+"""Who wrote a gold reply."""
+
+TEMPLATES = {
+    "en": "The {attribute} of the speaker is {value}.",
+    "zh": "说话人的{attribute}是{value}。",
+}
+ATTRIBUTES_ZH = {
+    "gender": "性别",
+    "age": "年龄",
+    "accent": "口音",
+    "emotion": "情绪",
+    "pitch": "音高",
+    "volume": "音量",
+    "speaking_rate": "语速",
+}
+VALUES_ZH = {
+    "female": "女性",
+    "male": "男性",
+    "low": "低",
+    "high": "高",
+    "slow": "慢",
+    "fast": "快",
+    "happy": "高兴",
+    "sad": "悲伤",
+    "angry": "生气",
+    "neutral": "平静",
+}
+
+
+def gold_answer(item: Item) -> str | None:
+    """The right reply: given with the item, the transcript, or the attribute's value in a sentence; None if unknown."""
+    if item.gold is not None:
+        return item.gold
+    if item.utterance is None:
+        return None
+    kind = item.prompt.kind
+    if kind == TRANSCRIBE:
+        return item.utterance.text
+    if kind not in item.utterance.attributes:
+        return None
+    value = str(item.utterance.attributes[kind])
+    if item.prompt.language == "zh":
+        name = ATTRIBUTES_ZH.get(kind, display_name(kind))
+        return TEMPLATES["zh"].format(attribute=name, value=VALUES_ZH.get(value, value))
+    return TEMPLATES["en"].format(attribute=display_name(kind).lower(), value=value)
+
+
+def replaced_by_gold(item: Item, reason: str) -> Written:
+    """The gold reply in place of one that failed; dropped where there is none."""
+    gold = gold_answer(item)
+    if gold is None:
+        return Written("", outcome="dropped", reason=f"{reason}, and there is no gold reply")
+    return Written(gold, outcome="replaced", reason=reason, generator=CORPUS)
+
+
+class Gold:
+    """The corpus's own answer; items that it has none for are dropped."""
+
+    name = "gold"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """See `Strategy`."""
+        return {}
+
+    def write(self, items: Sequence[Item], writer: Writer) -> list[Written]:
+        """See `Strategy`; no LLM is asked."""
+        return [_kept(item) for item in items]
+
+
+def _kept(item: Item) -> Written:
+    gold = gold_answer(item)
+    if gold is None:
+        return Written("", outcome="dropped", reason=f"no gold reply to prompts of kind {item.prompt.kind}")
+    return Written(gold, generator=CORPUS)

@@ -1,0 +1,79 @@
+"""The decoder writes what `model.generate` writes, prompt by prompt."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+
+from speechllm.models.decoding import Decoder, _common_prefix, supports_fast_decoding
+
+
+@pytest.fixture(scope="module")
+def model(llm_reference):
+    return AutoModelForCausalLM.from_pretrained(llm_reference).eval()
+
+
+def plain(model, ids, stops, limit):
+    """One at a time, without padding: the reference."""
+    out = model.generate(torch.tensor([ids]), max_new_tokens=limit, do_sample=False, eos_token_id=stops, pad_token_id=0)
+    return out[0, len(ids) :].tolist()
+
+
+tokens = st.lists(st.integers(3, 340), min_size=1, max_size=12)
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    prefix=st.lists(st.integers(3, 340), max_size=5),
+    rests=st.lists(tokens, min_size=1, max_size=9),
+    batch_size=st.integers(1, 6),
+    limit=st.integers(1, 9),
+    stops=st.lists(st.integers(0, 340), min_size=1, max_size=120),
+)
+def test_greedy_replies_are_those_of_generate(model, prefix, rests, batch_size, limit, stops):
+    """Whatever the lengths, the shared beginning, the size of the batch and who ends first."""
+    prompts = [prefix + rest for rest in rests]
+    written = Decoder(model, stops, batch_size)(prompts, max_new_tokens=limit)
+    assert written == [plain(model, ids, stops, limit) for ids in prompts]
+
+
+def test_rows_leave_and_others_join(model):
+    """With a quarter of the ids ending a reply, most replies end early, and every refill is of another length."""
+    generator = torch.Generator().manual_seed(0)
+    prompts = [torch.randint(3, 341, (n % 17 + 1,), generator=generator).tolist() for n in range(40)]
+    stops = list(range(0, 356, 4))
+    ended: list[int] = []
+    written = Decoder(model, stops, 8)(prompts, max_new_tokens=40, finished=ended.append)
+    assert written == [plain(model, ids, stops, 40) for ids in prompts]
+    assert sum(ended) == 40
+    assert len({len(reply) for reply in written}) > 3
+
+
+def test_sampling_is_seeded_and_follows_the_distribution(model):
+    prompts = [[5, 6, 7]] * 4000
+    torch.manual_seed(0)
+    drawn = Decoder(model, [1], 500)(prompts, max_new_tokens=1, temperature=0.7)
+    torch.manual_seed(0)
+    assert Decoder(model, [1], 500)(prompts, max_new_tokens=1, temperature=0.7) == drawn
+    counts = torch.bincount(torch.tensor(drawn)[:, 0], minlength=356) / 4000
+    with torch.no_grad():
+        expected = (model(torch.tensor([[5, 6, 7]])).logits[0, -1] / 0.7).softmax(-1)
+    assert (counts - expected).abs().max() < 0.02
+    torch.manual_seed(0)
+    narrow = Decoder(model, [1], 500)(prompts, max_new_tokens=1, temperature=0.7, top_p=0.05)
+    assert {row[0] for row in narrow} < {row[0] for row in drawn}
+
+
+def test_common_prefix_leaves_each_prompt_something_of_its_own():
+    assert _common_prefix([[1, 2, 3], [1, 2, 4]]) == 2
+    assert _common_prefix([[1, 2], [1, 2]]) == 1
+    assert _common_prefix([[1], [1, 2]]) == 0
+    assert _common_prefix([[2, 1], [1, 2]]) == 0
+
+
+def test_models_with_windows_are_left_to_generate():
+    size = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "vocab_size": 9}
+    assert supports_fast_decoding(LlamaForCausalLM(LlamaConfig(**size, num_key_value_heads=1)))
+    windowed = MistralConfig(**size, num_key_value_heads=1, sliding_window=4)
+    assert not supports_fast_decoding(MistralForCausalLM(windowed))
