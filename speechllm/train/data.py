@@ -37,10 +37,15 @@ def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) ->
     """Joins targets to their utterances.
 
     Raises:
-        SpeechLLMError: a target names an utterance that the manifest lacks.
+        SpeechLLMError: a target names an utterance that the manifest lacks, or none.
     """
     known = {utterance.id: utterance for utterance in utterances}
     for target in targets:
+        if not target.utterance_id:
+            raise SpeechLLMError(
+                f"target {target.id!r} is text only ({target.strategy}): the LLM is frozen, so no adapter can learn from"
+                " it; leave that strategy out of this run's targets"
+            )
         if target.utterance_id not in known:
             raise SpeechLLMError(
                 f"target {target.id!r} is about utterance {target.utterance_id!r}, which the manifest does not hold;"

@@ -142,3 +142,9 @@ def test_the_end_of_a_turn_can_weigh_more_where_the_reply_ended(context, corpus)
         assert bool((ones == 1).all())
         assert float((weighted - ones).sum()) == extra
         assert len(weighted) == tokens + (reason == "stop")
+
+
+def test_a_target_without_audio_is_one_clear_error(corpus):
+    replay = corpus.records[0].model_copy(update={"utterance_id": "", "audio": "", "strategy": "pseudo_replay"})
+    with pytest.raises(SpeechLLMError, match=r"is text only \(pseudo_replay\).*leave that strategy out"):
+        pair_up(corpus.utterances, [replay])
