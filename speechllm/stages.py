@@ -26,6 +26,13 @@ from speechllm.targets.records import TargetRecord
 from speechllm.targets.search import DEFAULT_SYSTEMS, Scored, keep_faithful, search_prompts
 
 
+def load_surprisal(reference: str) -> Surprisal:
+    """Loads an LLM to tell how much replies surprise it."""
+    reply = load_text_llm(reference).reply
+    assert isinstance(reply, TextReplier)
+    return Surprisal(reply.model, reply.tokenizer)
+
+
 def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> list[Utterance]:
     """Writes the manifest again with `recognised_text`, what a Whisper heard; returns it as read back."""
     utterances = read_manifest(manifest)  # complain before a model is fetched

@@ -45,19 +45,23 @@ def targets_generate(
     print(f"{out}: {len(records)} targets, {sum(r.finish_reason == 'length' for r in records)} cut short")
 
 
-def targets_inspect(targets: Targets, html: Path | None = None) -> None:
+def targets_inspect(targets: Targets, html: Path | None = None, llm: str | None = None) -> None:
     """Shows a targets file: prompts, lengths, finish reasons, filter verdicts, and a few records.
 
     Args:
         targets: Targets file (JSON Lines).
         html: Page to write, with all counts and the first records.
+        llm: Model reference of an LLM that reads the replies: how much does each strategy's surprise it?
     """
     from rich.console import Console
 
-    from speechllm.targets.inspection import inspect_targets, write_page
+    from speechllm import stages
+    from speechllm.targets.inspection import inspect_targets, surprisal_by_strategy, write_page
     from speechllm.targets.records import read_targets
 
     records = read_targets(targets)
+    if llm is not None:
+        Console().print(surprisal_by_strategy(records, stages.load_surprisal(llm)).rich())
     for table in inspect_targets(records):
         Console().print(table.rich())
     if html is not None:

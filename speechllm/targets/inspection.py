@@ -14,7 +14,9 @@ from rich.table import Table
 from speechllm.data.jsonl import written_aside
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
+from speechllm.data.render import audio_parts, describe_audio
 from speechllm.targets.filters import verdicts
+from speechllm.targets.masking import Surprisal, mean_surprisal
 from speechllm.targets.records import TargetRecord
 from speechllm.targets.strategies.base import Item
 
@@ -64,6 +66,22 @@ def inspect_targets(records: Sequence[TargetRecord]) -> list[Counted]:
         row = (str(total), str(masked), f"{masked / max(total, 1):.1%}")
         tables.append(Counted("token masks", ("tokens", "masked", "share"), [row]))
     return tables
+
+
+def surprisal_by_strategy(records: Sequence[TargetRecord], surprisal: Surprisal) -> Counted:
+    """How much the replies of each strategy surprise the LLM that reads the description, nats a token.
+
+    Low is near to what the LLM would say itself, and so has little to make it forget.
+    """
+    read = [describe_audio(r.messages, [r.seed_description] * len(audio_parts(r.messages))) for r in records]
+    found = surprisal(read, [record.response for record in records])
+    rows = []
+    for strategy in sorted({record.strategy for record in records}):
+        mine = [row for row, record in zip(found, records, strict=True) if record.strategy == strategy]
+        rows.append(
+            (strategy, str(len(mine)), f"{np.mean([len(row) for row in mine]):.1f}", f"{mean_surprisal(mine):.3f}")
+        )
+    return Counted("surprise to the LLM", ("strategy", "records", "tokens a reply", "nats a token"), rows)
 
 
 def _counted(title: str, column: str, values: Sequence[str], total: int | None = None) -> Counted:

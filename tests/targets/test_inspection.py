@@ -1,8 +1,11 @@
 import pytest
 
+from speechllm import stages
 from speechllm.cli import main
 from speechllm.data.jsonl import write_jsonl
-from speechllm.targets.inspection import inspect_targets, write_page
+from speechllm.data.render import describe_audio
+from speechllm.models.reply import Sampling, TextReplier
+from speechllm.targets.inspection import inspect_targets, surprisal_by_strategy, write_page
 
 
 def test_counts_of_a_targets_file(corpus):
@@ -19,6 +22,20 @@ def test_counts_of_a_targets_file(corpus):
     assert tables["filter verdicts"] == {"truncated": "1", "refusal": "1"}
     assert tables["words of a reply"]["longest"] == "7"
     assert tables["token masks"] == {"4": "2"}
+
+
+def test_the_llms_own_replies_surprise_it_least(corpus, llm_reference):
+    read = stages.load_surprisal(llm_reference)
+    conversations = [describe_audio(r.messages, [r.seed_description]) for r in corpus.records]
+    own = TextReplier(read._model, read._tokenizer)(conversations, Sampling(max_new_tokens=8))
+    records = [
+        *[r.model_copy(update={"strategy": "gold"}) for r in corpus.records],
+        *[r.model_copy(update={"response": o.text or "x"}) for r, o in zip(corpus.records, own, strict=True)],
+    ]
+    rows = {row[0]: row[1:] for row in surprisal_by_strategy(records, read).rows}
+    assert rows.keys() == {"gold", "self_output"}
+    assert rows["gold"][0] == rows["self_output"][0] == "8"
+    assert float(rows["self_output"][2]) < float(rows["gold"][2])
 
 
 def test_many_prompts_are_counted_together(corpus):
