@@ -75,7 +75,7 @@ def surprisal_by_strategy(records: Sequence[TargetRecord], surprisal: Surprisal)
     """
     read = [describe_audio(r.messages, [r.seed_description] * len(audio_parts(r.messages))) for r in records]
     found = surprisal(read, [record.response for record in records])
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for strategy in sorted({record.strategy for record in records}):
         mine = [row for row, record in zip(found, records, strict=True) if record.strategy == strategy]
         rows.append(
