@@ -116,9 +116,9 @@ def _utterance(dataset: str, clip: Clip) -> Utterance:
 
 def _report(broken: list[str]) -> None:
     for message in broken[:REPORTED]:
-        console.print(f"skipped: {message}", markup=False)
+        console.print(f"skipped: {message}", markup=False, soft_wrap=True)
     if len(broken) > REPORTED:
-        console.print(f"skipped: {len(broken) - REPORTED} more", markup=False)
+        console.print(f"skipped: {len(broken) - REPORTED} more", markup=False, soft_wrap=True)
 
 
 def require(corpus_dir: Path, *names: str) -> None:
