@@ -57,4 +57,94 @@ MINIATURES = {
             ]
         },
     ),
+    "common_voice": Miniature(
+        audio=["clips/common_voice_cy_1.mp3", "clips/common_voice_cy_2.mp3", "clips/common_voice_cy_3.mp3"],
+        tables={
+            "train.tsv": "client_id\tpath\tsentence_id\tsentence\tsentence_domain\tup_votes\tdown_votes\tage\tgender"
+            "\taccents\tvariant\tlocale\tsegment\n"
+            'ab12\tcommon_voice_cy_2.mp3\tf00\t"Bore da," meddai.\t\t2\t0\tfourties\tfemale_feminine\tGwynedd\t\tcy\t\n'
+            "cd34\tcommon_voice_cy_1.mp3\tf01\tNos da.\t\t2\t0\t\t\t\t\tcy\t\n",
+            "test.tsv": "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccent\n"
+            "ef56\tcommon_voice_cy_3.mp3\tDiolch.\t2\t0\ttwenties\tmale\tDyfed\n",
+            "validated.tsv": "client_id\tpath\tsentence\nxx\tnot_official.mp3\tNa.\n",
+        },
+        expected={
+            "train": [
+                {
+                    "id": "common_voice_cy_2",
+                    "text": '"Bore da," meddai.',
+                    "language": "cy",
+                    "speaker": "ab12",
+                    "attributes": {"gender": "female", "age": "forties", "accent": "Gwynedd"},
+                },
+                {"id": "common_voice_cy_1", "text": "Nos da.", "language": "cy", "speaker": "cd34"},
+            ],
+            "test": [
+                {
+                    "id": "common_voice_cy_3",
+                    "text": "Diolch.",
+                    "language": "corpus",  # the old tables have no locale, so the folder's name stands for it
+                    "speaker": "ef56",
+                    "attributes": {"gender": "male", "age": "twenties", "accent": "Dyfed"},
+                }
+            ],
+        },
+    ),
+    "free_spoken_digit": Miniature(
+        audio=["recordings/7_jackson_5.wav", "recordings/0_jackson_4.wav", "recordings/1_lucas_12.wav"],
+        tables={
+            "metadata.py": '"""Speakers."""\n\nmetadata = {\n    "jackson": {\n'
+            "    \t'gender': 'male',\n    \t'accent': 'USA/neutral',\n    },\n}\n"
+        },
+        expected={
+            "test": [
+                {
+                    "id": "0_jackson_4",
+                    "text": "zero",
+                    "language": "en",
+                    "speaker": "jackson",
+                    "attributes": {"gender": "male", "accent": "USA/neutral"},
+                }
+            ],
+            "train": [
+                {"id": "1_lucas_12", "text": "one", "language": "en", "speaker": "lucas"},
+                {
+                    "id": "7_jackson_5",
+                    "text": "seven",
+                    "language": "en",
+                    "speaker": "jackson",
+                    "attributes": {"gender": "male", "accent": "USA/neutral"},
+                },
+            ],
+        },
+    ),
+    "librispeech": Miniature(
+        audio=["dev-clean/84/121123/84-121123-0000.flac", "train-other-500/20/205/20-205-0003.flac"],
+        tables={
+            "SPEAKERS.TXT": ";ID  |SEX| SUBSET           |MINUTES| NAME\n"
+            "84   | F | dev-clean        | 8.02  | Christie Nowak\n20   | M | train-other-500  | 30.07 | A | B\n",
+            "dev-clean/84/121123/84-121123.trans.txt": "84-121123-0000 GO DO YOU HEAR\n",
+            "train-other-500/20/205/20-205.trans.txt": "20-205-0003 IT'S LATE\n",
+        },
+        expected={
+            "dev-clean": [
+                {
+                    "id": "84-121123-0000",
+                    "text": "GO DO YOU HEAR",
+                    "language": "en",
+                    "speaker": "84",
+                    "attributes": {"gender": "female"},
+                }
+            ],
+            "train-other-500": [
+                {
+                    "id": "20-205-0003",
+                    "text": "IT'S LATE",
+                    "language": "en",
+                    "speaker": "20",
+                    "attributes": {"gender": "male"},
+                }
+            ],
+        },
+    ),
 }
