@@ -138,9 +138,15 @@ def audio_files(folder: Path, *endings: str) -> list[Path]:
     """Every audio file below `folder`, sorted by path; those with one of `endings`, else with any of AUDIO_ENDINGS.
 
     Hidden files are left out: `._x.wav` is what macOS leaves in archives.
+
+    Raises:
+        SpeechLLMError: there are none.
     """
     wanted = endings or AUDIO_ENDINGS
-    return sorted(p for p in folder.rglob("*") if p.suffix.lower() in wanted and not p.name.startswith("."))
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in wanted and not p.name.startswith("."))
+    if not files:
+        raise SpeechLLMError(f"{folder}: holds no {' or '.join(wanted)} files; give the folder of the unpacked corpus")
+    return files
 
 
 def read_lines(path: Path) -> list[str]:

@@ -9,7 +9,7 @@ import pytest
 
 from speechllm.audio.io import save_audio
 from speechllm.cli import main
-from speechllm.data.recipe import Clip, find_recipe, gender, read_lines, read_table, write_corpus
+from speechllm.data.recipe import Clip, audio_files, find_recipe, gender, read_lines, read_table, write_corpus
 from speechllm.errors import SpeechLLMError
 
 RECIPE = """
@@ -69,6 +69,12 @@ def test_two_clips_of_one_id_are_named(tone, tmp_path):
 def test_no_clips_are_an_error(tmp_path):
     with pytest.raises(SpeechLLMError, match="lists no recordings"):
         write_corpus("mine", [], tmp_path / "out")
+
+
+def test_a_folder_without_audio_is_named(tmp_path):
+    (tmp_path / "._x.wav").write_text("left by macOS")
+    with pytest.raises(SpeechLLMError, match=rf"{tmp_path}: holds no \.wav files"):
+        audio_files(tmp_path, ".wav")
 
 
 def test_a_tab_separated_table_keeps_its_quotation_marks(tmp_path):

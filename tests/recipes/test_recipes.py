@@ -4,12 +4,15 @@ import os
 from pathlib import Path
 
 import pytest
-from miniature import MINIATURES, SECONDS, Miniature
+from miniature import SECONDS, Miniature
+from miniature_sounds import SOUNDS
+from miniature_speech import SPEECH
 
 from speechllm.data.manifest import read_manifest
 from speechllm.data.recipe import find_recipe
 from speechllm.errors import SpeechLLMError
 
+MINIATURES = SPEECH | SOUNDS
 RECIPES = Path(__file__).parents[2] / "recipes"
 SAME_EVERYWHERE = {"audio", "duration", "sampling_rate", "dataset", "split"}
 
@@ -110,6 +113,9 @@ def test_a_folder_table_without_a_name_is_named(tmp_path):
         ("crema_d", ("AudioWAV/notes.wav", "x"), r"notes\.wav: is not named <actor>"),
         ("free_spoken_digit", ("recordings/ten_jackson_1.wav", "x"), r"ten_jackson_1\.wav: is not named <digit>"),
         ("free_spoken_digit", ("metadata.py", "x ="), r"metadata\.py: holds no dictionary"),
+        ("ravdess", ("Audio_Song_Actors_01-24/Actor_01/01-02-01-01-01-02-01.wav", "x"), "audio only"),
+        ("vctk", ("speaker-info.txt", "ID\np225 F\np226 23\n"), "'p226 23' is not a speaker"),
+        ("asterisk", ("usr/share/doc/asterisk-core-sounds-fr/core-sounds-fr.txt.gz", "x"), "unpack the package"),
         ("librispeech", ("SPEAKERS.TXT", "84 | F\n"), r"SPEAKERS\.TXT: '84 \| F' has fewer than five fields"),
         ("common_voice", ("train.tsv", "path\tsentence\n"), r"train\.tsv: has no column 'client_id'"),
     ],
