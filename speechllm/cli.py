@@ -19,6 +19,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "quickstart": training.quickstart,
     "hub": {"list": models.hub_list, "fetch": models.hub_fetch},
     "corpus": corpora.corpus,
+    "prepare": corpora.prepare,
     "transcribe": corpora.transcribe,
     "prompts": {"search": prompts.prompts_search},
     "targets": {

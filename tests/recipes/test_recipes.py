@@ -1,0 +1,127 @@
+"""Every recipe on a miniature corpus in the official layout, and on human recordings where they are given."""
+
+import os
+from pathlib import Path
+
+import pytest
+from miniature import SECONDS, Miniature
+from miniature_sounds import SOUNDS
+from miniature_speech import SPEECH
+
+from speechllm.data.manifest import read_manifest
+from speechllm.data.recipe import find_recipe
+from speechllm.errors import SpeechLLMError
+
+MINIATURES = SPEECH | SOUNDS
+RECIPES = Path(__file__).parents[2] / "recipes"
+SAME_EVERYWHERE = {"audio", "duration", "sampling_rate", "dataset", "split"}
+
+
+@pytest.mark.parametrize("name", sorted(MINIATURES))
+def test_a_miniature_corpus_becomes_the_expected_manifests(name, tmp_path):
+    corpus = MINIATURES[name].write(tmp_path / "corpus")
+    manifests = find_recipe(str(RECIPES / name))(corpus, tmp_path / "out")
+    assert manifests == {split: tmp_path / "out" / f"{split}.jsonl" for split in MINIATURES[name].expected}
+    for split, rows in MINIATURES[name].expected.items():
+        utterances = read_manifest(manifests[split])
+        assert [u.model_dump(exclude_unset=True, exclude=SAME_EVERYWHERE) for u in utterances] == rows
+        for utterance in utterances:
+            assert Path(utterance.audio).is_file()
+            assert (utterance.dataset, utterance.split) == (name, split)
+            assert utterance.duration == pytest.approx(SECONDS, abs=0.1)  # MP3 pads
+
+
+@pytest.mark.parametrize("name", sorted(MINIATURES))
+def test_another_folder_is_told_from_the_corpus(name, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    with pytest.raises(SpeechLLMError, match="elsewhere"):
+        find_recipe(str(RECIPES / name))(tmp_path / "elsewhere", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.fixture
+def human() -> Path:
+    folder = os.environ.get("SPEECHLLM_TEST_DATA")
+    if folder is None:
+        pytest.skip("SPEECHLLM_TEST_DATA names no folder of human recordings")
+    return Path(folder)
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "attributes"),
+    [
+        ("crema_d", {"all": 187}, {"gender", "age", "emotion"}),
+        ("free_spoken_digit", {"test": 300, "train": 300}, set()),
+    ],
+)
+def test_human_recordings(name, counts, attributes, human, tmp_path):
+    manifests = find_recipe(str(RECIPES / name))(human / name, tmp_path)
+    utterances = {split: read_manifest(path) for split, path in manifests.items()}
+    assert {split: len(rows) for split, rows in utterances.items()} == counts
+    assert all(attributes <= u.attributes.keys() and u.text for rows in utterances.values() for u in rows)
+
+
+def test_human_recordings_of_common_voice(human, tmp_path):
+    """The sample has the clips but not the tables, so a table in the official form is made from its genders."""
+    genders = dict(line.split(",") for line in (human / "common_voice" / "gender.csv").read_text().split()[1:])
+    rows = "".join(f"s{i}\t{path}\tWords.\t\t{gender}\n" for i, (path, gender) in enumerate(genders.items()))
+    (tmp_path / "en").mkdir()
+    (tmp_path / "en" / "clips").symlink_to(human / "common_voice" / "clips")
+    (tmp_path / "en" / "train.tsv").write_text("client_id\tpath\tsentence\tage\tgender\n" + rows)
+    manifests = find_recipe(str(RECIPES / "common_voice"))(tmp_path / "en", tmp_path / "out")
+    found = {f"{u.id}.flac": u.attributes["gender"] for u in read_manifest(manifests["train"])}
+    assert found == genders
+    assert len(found) == 250
+
+
+def test_a_folder_with_a_table(tmp_path):
+    corpus = Miniature(
+        audio=["a/x.wav", "y.flac", "unlisted.wav"],
+        tables={
+            "metadata.csv": "file_name,split,text,speaker,language,emotion,age,code\n"
+            'a/x.wav,train,"Hi, you",s1,en,happy,31,007\ny.flac,,,,,,0.5,nan\n'
+        },
+        expected={},
+    ).write(tmp_path / "mine")
+    manifests = find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")
+    (x,), (y,) = read_manifest(manifests["train"]), read_manifest(manifests["all"])
+    assert (x.id, x.text, x.speaker, x.language, x.dataset) == ("a/x", "Hi, you", "s1", "en", "mine")
+    assert x.attributes == {"emotion": "happy", "age": 31, "code": "007"}
+    assert (y.id, y.text, y.speaker, y.attributes) == ("y", None, None, {"age": 0.5, "code": "nan"})
+
+
+def test_a_folder_with_texts_beside_the_audio(tmp_path):
+    corpus = Miniature(
+        audio=["b.wav", "a/x.ogg", "c.wav"],
+        tables={"b.txt": "Two\n lines \n", "a/x.lab": "One", "a/._x.wav": "left by macOS"},
+        expected={},
+    ).write(tmp_path / "mine")
+    manifests = find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")
+    rows = read_manifest(manifests["all"])
+    assert [(u.id, u.text) for u in rows] == [("a/x", "One"), ("b", "Two lines"), ("c", None)]
+
+
+def test_a_folder_table_without_a_name_is_named(tmp_path):
+    corpus = Miniature(audio=[], tables={"metadata.csv": "file_name,age\n,3\n"}, expected={}).write(tmp_path)
+    with pytest.raises(SpeechLLMError, match=r"metadata\.csv: a line names no file"):
+        find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("name", "changed", "message"),
+    [
+        ("crema_d", ("AudioWAV/notes.wav", "x"), r"notes\.wav: is not named <actor>"),
+        ("free_spoken_digit", ("recordings/ten_jackson_1.wav", "x"), r"ten_jackson_1\.wav: is not named <digit>"),
+        ("free_spoken_digit", ("metadata.py", "x ="), r"metadata\.py: holds no dictionary"),
+        ("ravdess", ("Audio_Song_Actors_01-24/Actor_01/01-02-01-01-01-02-01.wav", "x"), "audio only"),
+        ("vctk", ("speaker-info.txt", "ID\np225 F\np226 23\n"), "'p226 23' is not a speaker"),
+        ("asterisk", ("usr/share/doc/asterisk-core-sounds-fr/core-sounds-fr.txt.gz", "x"), "unpack the package"),
+        ("librispeech", ("SPEAKERS.TXT", "84 | F\n"), r"SPEAKERS\.TXT: '84 \| F' has fewer than five fields"),
+        ("common_voice", ("train.tsv", "path\tsentence\n"), r"train\.tsv: has no column 'client_id'"),
+    ],
+)
+def test_a_damaged_corpus_is_told_with_the_file(name, changed, message, tmp_path):
+    corpus = MINIATURES[name].write(tmp_path / "corpus")
+    (corpus / changed[0]).write_text(changed[1])
+    with pytest.raises(SpeechLLMError, match=message):
+        find_recipe(str(RECIPES / name))(corpus, tmp_path / "out")
