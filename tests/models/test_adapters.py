@@ -8,6 +8,8 @@ TAPS, AUDIO, TEXT, FRAMES = 3, 8, 12, 10
 SMALL = {
     "pooled": {"type": "pooled", "vectors": 5, "hidden_size": 16},
     "qformer": {"type": "qformer", "queries": 4, "blocks": 2, "size": 8, "heads": 2, "ffn_size": 16},
+    "stack": {"type": "stack", "stack": 4, "hidden_size": 16},
+    "convolution": {"type": "convolution", "convolutions": 2, "kernel_size": 3, "bottleneck_size": 6},
 }
 
 
@@ -51,10 +53,10 @@ def test_padding_changes_nothing(kind):
     adapter = small(kind)
     lengths = (FRAMES, 1, 6)
     states, mask = padded(*lengths)
-    together, _ = run(adapter, states.masked_fill(~mask[:, None, :, None], 1e4), mask)
+    together, valid = run(adapter, states.masked_fill(~mask[:, None, :, None], 1e4), mask)
     for row, length in enumerate(lengths):
         alone, _ = run(adapter, states[row : row + 1, :, :length], mask[row : row + 1, :length])
-        torch.testing.assert_close(together[row], alone[0], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(together[row][valid[row]], alone[0], atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", SMALL)
@@ -124,19 +126,76 @@ def test_every_parameter_takes_part(kind):
     assert [name for name, parameter in adapter.named_parameters() if parameter.grad is None] == []
 
 
-DESTA = [
+PUBLISHED = {
     # arXiv 2409.20007: "about 22 M" beside Whisper-small and Llama-3-8B
-    ({"type": "qformer"}, 768, 22_251_777),
+    "DeSTA2": ({"type": "qformer"}, 4, 768, 4096, 22_251_777),
     # arXiv 2507.02768: 131 M beside Whisper-large-v3 and Llama-3.1-8B
-    ({"type": "qformer", "blocks": 6, "size": 1280, "heads": 20, "ffn_size": 3072}, 1280, 131_540_225),
-]
+    "DeSTA2.5-Audio": (
+        {"type": "qformer", "blocks": 6, "size": 1280, "heads": 20, "ffn_size": 3072},
+        4,
+        1280,
+        4096,
+        131_540_225,
+    ),
+    # UltravoxProjector with projector_ln_mid, hidden_size 4096 beside Whisper-large-v3-turbo and Llama-3.1-8B:
+    # 10240 + 10240 x 4096 + 2048 + 2048 x 4096, and our two (weight of the one tap, text_scale)
+    "Ultravox v0.6": ({"type": "stack"}, 1, 1280, 4096, 50_343_936 + 2),
+    # "13.1 M" beside Whisper-large-v3 and Qwen3-4B: LayerNorm 5120, two Linear of 2560 x 2560 + 2560
+    "tutorial": ({"type": "stack", "stack": 2, "hidden_size": 2560, "gated": False}, 1, 1280, 2560, 13_117_440 + 2),
+    # BlspModel's subsampler, adapter and speech_ln beside Whisper-small and Llama-2-7B: two Conv1d(768, 1536, 5),
+    # Conv1d(768, 8192, 5), 2 x 4096 x 512, LayerNorm 8192
+    "BLSP": ({"type": "convolution"}, 1, 768, 4096, 47_467_520 + 2),
+}
 
 
-@pytest.mark.parametrize(("settings", "audio_size", "expected"), DESTA, ids=["DeSTA2", "DeSTA2.5-Audio"])
-def test_the_parameter_count_is_that_of_the_published_models(settings, audio_size, expected):
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_parameter_count_is_that_of_the_published_models(name):
+    settings, num_layers, audio_size, text_size, expected = PUBLISHED[name]
     with torch.device("meta"):
-        adapter = build_adapter(settings, num_layers=4, audio_size=audio_size, text_size=4096)
+        adapter = build_adapter(settings, num_layers=num_layers, audio_size=audio_size, text_size=text_size)
     assert sum(parameter.numel() for parameter in adapter.parameters()) == expected
+
+
+def test_stacked_frames_go_through_the_mlp_that_ultravox_describes():
+    adapter = small("stack")
+    with torch.no_grad():
+        for parameter in adapter.parameters():
+            parameter.normal_()
+    states, mask = padded(7)
+    frames = (states[0] * adapter.taps.weights.softmax(0)[:, None, None]).sum(0)
+    pre, first, _, middle, last = adapter.mlp
+
+    def rms(x, weight):
+        return x / (x.square().mean() + 1e-6).sqrt() * weight
+
+    for number, rows in enumerate([frames[:4], torch.cat([frames[4:], torch.zeros(1, AUDIO)])]):
+        up = first.weight @ rms(rows.flatten(), pre.weight)
+        gated = up[:16] * up[16:] * torch.sigmoid(up[16:])
+        expected = last.weight @ rms(gated, middle.weight) * adapter.text_scale
+        torch.testing.assert_close(adapter(states, mask)[0][0, number], expected, atol=1e-4, rtol=1e-4)
+
+
+def test_one_convolution_sees_its_neighbours_alone():
+    adapter = small("convolution")
+    states, mask = padded(9)
+    moved = states.clone()
+    moved[:, :, 8] += 1.0
+    same = (adapter(states, mask)[0] == adapter(moved, mask)[0]).all(-1)[0]
+    # Vector i sees the frames from 4 i - 3 to 4 i + 3, two convolutions of width 3 and stride 2.
+    assert same.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize("kind", ["stack", "convolution"])
+def test_the_weights_of_the_taps_choose_between_them(kind):
+    adapter = small(kind)
+    with torch.no_grad():
+        adapter.taps.weights.copy_(torch.tensor([-1e4, 0.0, -1e4]))
+    states, mask = padded(FRAMES)
+    others = states.clone()
+    others[:, [0, 2]] = 7.0
+    torch.testing.assert_close(adapter(states, mask), adapter(others, mask))
+    others[:, 1] = 7.0
+    assert not torch.allclose(adapter(states, mask)[0], adapter(others, mask)[0])
 
 
 @pytest.mark.parametrize(
@@ -149,6 +208,9 @@ def test_the_parameter_count_is_that_of_the_published_models(settings, audio_siz
         ({"type": "qformer", "size": 10, "heads": 4}, "heads"),
         ({"type": "qformer", "size": 10, "heads": 0}, "heads"),
         ({"type": "pooled", "vectors": 0}, "vectors"),
+        ({"type": "stack", "stack": 0}, "stack"),
+        ({"type": "convolution", "kernel_size": 4}, "kernel_size"),
+        ({"type": "convolution", "convolutions": 0}, "convolutions"),
     ],
 )
 def test_unknown_types_and_settings_are_errors(settings, message):

@@ -191,4 +191,84 @@ SPEECH = {
             ]
         },
     ),
+    "l2_arctic": Miniature(
+        audio=["ABA/wav/arctic_a0001.wav", "SKA/wav/arctic_b0126.wav", "suitcase_corpus/wav/aba.wav"],
+        tables={
+            "ABA/transcript/arctic_a0001.txt": "Author of the danger trail",
+            "SKA/transcript/arctic_b0126.txt": "They were grave.\n",
+        },
+        expected={
+            "all": [
+                {
+                    "id": "ABA/arctic_a0001",
+                    "text": "Author of the danger trail",
+                    "language": "en",
+                    "speaker": "ABA",
+                    "attributes": {"gender": "male", "accent": "Arabic"},
+                },
+                {
+                    "id": "SKA/arctic_b0126",
+                    "text": "They were grave.",
+                    "language": "en",
+                    "speaker": "SKA",
+                    "attributes": {"gender": "female", "accent": "Arabic"},
+                },
+            ]
+        },
+    ),
+    "aishell1": Miniature(
+        audio=[
+            f"data_aishell/wav/{name}.wav"
+            for name in (
+                "train/S0002/BAC009S0002W0122",
+                "train/S0002/BAC009S0002W0999",
+                "dev/S0724/BAC009S0724W0121",
+                "test/S0764/BAC009S0764W0121",
+            )
+        ],
+        tables={
+            "data_aishell/transcript/aishell_transcript_v0.8.txt": "BAC009S0002W0122 也 成为 眼中 钉\n"
+            "BAC009S0724W0121 广州 市\nBAC009S0764W0121 甚至 出现\n",
+            "resource_aishell/speaker.info": "0002 F\n0724 M\n",
+        },
+        expected={
+            "train": [
+                {
+                    "id": "BAC009S0002W0122",
+                    "text": "也成为眼中钉",
+                    "language": "zh",
+                    "speaker": "S0002",
+                    "attributes": {"gender": "female"},
+                }
+            ],
+            "dev": [
+                {
+                    "id": "BAC009S0724W0121",
+                    "text": "广州市",
+                    "language": "zh",
+                    "speaker": "S0724",
+                    "attributes": {"gender": "male"},
+                }
+            ],
+            "test": [{"id": "BAC009S0764W0121", "text": "甚至出现", "language": "zh", "speaker": "S0764"}],
+        },
+    ),
+    "fleurs": Miniature(
+        audio=["audio/train/10004.wav", "audio/dev/20005.wav"],
+        tables={
+            "train.tsv": "6\t10004.wav\tDit is nog nie bekend nie.\tdit is nog nie bekend nie\td i t |\t8000\tFEMALE\n",
+            "dev.tsv": "7\t20005.wav\tDie hof.\tdie hof\td i e |\t8000\tOTHER\n",
+        },
+        expected={
+            "train": [
+                {
+                    "id": "10004",
+                    "text": "Dit is nog nie bekend nie.",
+                    "language": "corpus",  # the folder's name, up to the first underscore
+                    "attributes": {"gender": "female"},
+                }
+            ],
+            "dev": [{"id": "20005", "text": "Die hof.", "language": "corpus"}],
+        },
+    ),
 }

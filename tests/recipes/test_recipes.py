@@ -116,6 +116,7 @@ def test_a_folder_table_without_a_name_is_named(tmp_path):
         ("ravdess", ("Audio_Song_Actors_01-24/Actor_01/01-02-01-01-01-02-01.wav", "x"), "audio only"),
         ("vctk", ("speaker-info.txt", "ID\np225 F\np226 23\n"), "'p226 23' is not a speaker"),
         ("asterisk", ("usr/share/doc/asterisk-core-sounds-fr/core-sounds-fr.txt.gz", "x"), "unpack the package"),
+        ("fleurs", ("train.tsv", "6\t10004.wav\n"), "has 2 fields, not 7"),
         ("librispeech", ("SPEAKERS.TXT", "84 | F\n"), r"SPEAKERS\.TXT: '84 \| F' has fewer than five fields"),
         ("common_voice", ("train.tsv", "path\tsentence\n"), r"train\.tsv: has no column 'client_id'"),
     ],

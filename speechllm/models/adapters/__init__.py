@@ -1,7 +1,18 @@
 """Adapters: from the states of the tapped encoder layers to vectors that the LLM reads."""
 
 from speechllm.models.adapters.base import ADAPTERS, Adapter, build_adapter, num_vectors
+from speechllm.models.adapters.convolution import ConvolutionBottleneck
 from speechllm.models.adapters.pooled import PooledStatistics
 from speechllm.models.adapters.qformer import QFormer
+from speechllm.models.adapters.stack import StackMLP
 
-__all__ = ["ADAPTERS", "Adapter", "PooledStatistics", "QFormer", "build_adapter", "num_vectors"]
+__all__ = [
+    "ADAPTERS",
+    "Adapter",
+    "ConvolutionBottleneck",
+    "PooledStatistics",
+    "QFormer",
+    "StackMLP",
+    "build_adapter",
+    "num_vectors",
+]
