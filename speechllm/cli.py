@@ -84,7 +84,7 @@ def _run(arguments: list[str]) -> None:
         prog=prog,
         description="Teach a text LLM to hear without making it forget.",
         args=arguments or ["--help"],
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 
