@@ -158,6 +158,8 @@ class TargetsConfig:
     """Base URL of an OpenAI-compatible server that runs the LLM."""
     vllm: bool = False
     """Run the LLM in vLLM."""
+    ray_workers: int = 0
+    """Run so many copies of the LLM in Ray workers, with --vllm a GPU each; on the cluster of RAY_ADDRESS or here."""
     other_llm: str | None = None
     """Model reference of the LLM that cross_model asks."""
     instructions: Path | None = None
