@@ -80,6 +80,35 @@ def umask() -> int:
     return mask
 
 
+def append_synced(file: IO[bytes], text: str) -> None:
+    """Appends lines and has the disk take them, so that a kill afterwards loses nothing.
+
+    Raises:
+        SpeechLLMError: the file system refuses.
+    """
+    try:
+        file.write(text.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise SpeechLLMError(
+            f"{file.name}: cannot be written ({error.strerror}); free some space and run the command again, what is"
+            " finished is kept"
+        ) from error
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that is appended to; cuts off a last one that a kill tore, so that the next stands alone."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return whole.splitlines()
+
+
 def write_jsonl(path: Path, records: Iterable[BaseModel]) -> int:
     """Writes one record a line, leaving out fields that were never set; returns how many."""
     count = 0

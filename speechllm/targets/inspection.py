@@ -92,7 +92,7 @@ def fates_by_strategy(reports: Sequence[dict[str, Any]]) -> Counted:
         for report in reports
         for name, told in report["strategies"].items()
     ]
-    return Counted("what became of the replies", ("strategy", *_FATES, "words a reply"), sorted(rows))
+    return Counted("what became of the replies", ("strategy", *_FATES, "words a reply"), sorted(set(rows)))
 
 
 _FATES = ("kept", "replaced", "dropped")
