@@ -171,6 +171,22 @@ class TargetsConfig:
     """Mask reply tokens whose perplexity under the LLM is higher; 2.5 is usual."""
 
 
+@dataclass(frozen=True, config=_STRICT)
+class EvaluationConfig:
+    """How a checkpoint is evaluated."""
+
+    attributes: tuple[str, ...] | None = None
+    """Attributes that the ceiling's descriptions mention; all where left out."""
+    max_new_tokens: Count = 32
+    """Longest reply."""
+    retention: bool = True
+    """Also compare the LLM on text with the untouched one."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the frozen parts."""
+
+
 def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:
     """Reads a TOML file into a config dataclass.
 

@@ -21,6 +21,7 @@ from speechllm.audio.io import SAMPLING_RATE
 from speechllm.cli import COMMANDS, main
 from speechllm.data.manifest import read_manifest
 from speechllm.data.render import ask
+from speechllm.eval.asking import SYSTEMS
 from speechllm.hub import wheels
 from speechllm.models.modeling import WEIGHTS, SpeechLLM
 from speechllm.models.reply import Sampling, TextReplier
@@ -218,8 +219,10 @@ def test_evaluation_leaves_results_and_answers(stages):
     assert set(results["accuracy"]) == {"gender", "pitch", "speaking_rate"}
     assert results["text_retention"]["max_abs_logit_difference"] == 0
     assert results["text_retention"]["identical_replies"] == results["text_retention"]["n"]
-    answers = (at / "eval" / "answers.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(answers) == 8 * len((at / "prompts.jsonl").read_text(encoding="utf-8").splitlines())
+    kinds = len((at / "prompts.jsonl").read_text(encoding="utf-8").splitlines())
+    files = list((at / "eval" / "responses").iterdir())
+    assert len(files) == kinds * len(SYSTEMS)
+    assert {len(file.read_text(encoding="utf-8").splitlines()) for file in files} == {8}
 
 
 def test_the_export_is_the_checkpoint_with_results_on_its_card(stages):
@@ -383,13 +386,15 @@ def test_targets_about_unknown_utterances_are_refused(config, corpus, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluation_without_recognised_text_says_how_to_add_it(trained, corpus, tmp_path, refused):
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"id": "p", "kind": "pitch", "text": "Is the pitch low or high?"}\n')
-    out = tmp_path / "eval"
-    line = refused("eval", trained, "--manifest", corpus.manifest, "--prompts", prompts, "--out", out)
-    assert f"speechllm transcribe {corpus.manifest}" in line
-    assert not out.exists()
+def test_evaluation_with_nothing_to_ask_is_refused(trained, tmp_path, refused):
+    line = refused("eval", trained, "--out", tmp_path / "eval")
+    assert "give --manifest, or --tasks with --data" in line
+
+
+def test_an_evaluation_does_not_mix_with_another(trained, corpus, tmp_path, refused):
+    out = ["--manifest", corpus.manifest, "--out", tmp_path / "eval", "--no-retention"]
+    run("eval", trained, *out)
+    assert "max_new_tokens differ" in refused("eval", trained, *out, "--max-new-tokens", 7)
 
 
 # Bad checkpoints

@@ -36,7 +36,7 @@ class Question:
 
     def heard(self, transcript: bool) -> list[Message]:
         """What the speech LLM is asked; `transcript`: it takes the recogniser's words too."""
-        parts = [
+        parts: list[dict[str, object]] = [
             {
                 "path": u.audio,
                 "start": u.start,
@@ -84,19 +84,31 @@ class Task:
     """Changes when its scores can no longer be compared with older ones."""
     rule: str = ""
     """How a reply is scored, in words for the report."""
+    tolerant: Extract | None = None
+    """A second way to read a reply, where the official one asks for the very words; both are shown."""
+    open: bool = False
+    """Whether the prompt is this package's own and may be put in other words; a benchmark's may not."""
 
 
 def attribute_task(kind: str, utterances: Sequence[Utterance], prompt: Prompt) -> Task:
     """Names of an attribute's value, or the words spoken where `kind` is `transcribe`, of labelled utterances."""
     if kind == TRANSCRIBE:
         said = tuple(Question((u,), prompt, u.text) for u in utterances if u.text)
-        return Task(kind, said, lambda question, reply: reply, "wer", rule="word error rate of the whole reply")
+        return Task(kind, said, whole_reply, "wer", rule=WHOLE, open=True)
     values = tuple(ATTRIBUTES[kind].values) if kind in ATTRIBUTES else ()
     asked = [(u, str(u.attributes[kind])) for u in utterances if kind in u.attributes]
     if not values:  # no closed set is known: what occurs here is the set
         values = tuple(sorted({value for _, value in asked}))
     questions = tuple(Question((u,), prompt, value, values) for u, value in asked)
-    return Task(kind, questions, named_value, rule="the reply names the true value and no other")
+    return Task(kind, questions, named_value, rule="the reply names the true value and no other", open=True)
+
+
+WHOLE = "word error rate of the whole reply"
+
+
+def whole_reply(question: Question, reply: str) -> str:
+    """The reply as it is."""
+    return reply
 
 
 def named_value(question: Question, reply: str) -> str | None:
