@@ -38,9 +38,8 @@ def _facts(utterance: Utterance, attributes: Sequence[str] | None) -> list[tuple
     if attributes is None:
         known = [name for name in ATTRIBUTES if name in utterance.attributes]
         attributes = known + [name for name in utterance.attributes if name not in ATTRIBUTES]
-    return [
-        (display_name(name), str(utterance.attributes[name])) for name in attributes if name in utterance.attributes
-    ]
+    values = ((name, utterance.value(name)) for name in attributes)
+    return [(display_name(name), str(value)) for name, value in values if value is not None]
 
 
 def _times(utterance: Utterance) -> str:

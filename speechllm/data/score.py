@@ -19,7 +19,7 @@ def faithfulness(kind: str, utterance: Utterance, reply: str) -> float:
     """1 where the reply names the attribute's true value and no other, else 0; for transcripts 1 - WER, at least 0."""
     if kind == TRANSCRIBE:
         return max(0.0, 1.0 - word_error_rate([utterance.text or ""], [reply], utterance.language))
-    return float(extract_value(kind, reply) == utterance.attributes[kind])
+    return float(extract_value(kind, reply) == utterance.value(kind))
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str], language: str | None = "en") -> float:

@@ -94,7 +94,7 @@ def read_task(path: Path) -> Task:
     prompt = Prompt(id=told.name, kind=told.label, text=told.prompt, system=told.system)
     questions = []
     for u in read_manifest(path.parent / told.manifest):
-        truth = u.text if told.label == "text" else u.attributes.get(told.label)
+        truth = u.text if told.label == "text" else u.value(told.label)
         if truth is not None:
             questions.append(Question((u,), prompt, str(truth), told.choices))
     if not questions:
@@ -114,7 +114,7 @@ def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
     if prompts is not None:
         pool = read_prompts(prompts)
     else:
-        names = [name for name in ATTRIBUTES if any(name in u.attributes for u in utterances)]
+        names = [name for name in ATTRIBUTES if any(u.value(name) is not None for u in utterances)]
         pool = plain(built_in_prompts([TRANSCRIBE, *names], "en"))
     first = {prompt.kind: prompt for prompt in reversed(pool)}
     tasks = [attribute_task(kind, utterances, prompt) for kind, prompt in sorted(first.items())]

@@ -96,7 +96,7 @@ def attribute_task(kind: str, utterances: Sequence[Utterance], prompt: Prompt) -
         said = tuple(Question((u,), prompt, u.text) for u in utterances if u.text)
         return Task(kind, said, whole_reply, "wer", rule=WHOLE, open=True)
     values = tuple(ATTRIBUTES[kind].values) if kind in ATTRIBUTES else ()
-    asked = [(u, str(u.attributes[kind])) for u in utterances if kind in u.attributes]
+    asked = [(u, str(value)) for u in utterances if (value := u.value(kind)) is not None]
     if not values:  # no closed set is known: what occurs here is the set
         values = tuple(sorted({value for _, value in asked}))
     questions = tuple(Question((u,), prompt, value, values) for u, value in asked)

@@ -87,7 +87,7 @@ def contradicts(item: Item, reply: str) -> bool:
     kind = item.prompt.kind
     if item.utterance is None or kind not in ATTRIBUTES or not ATTRIBUTES[kind].values:
         return False
-    true, named = item.utterance.attributes.get(kind), extract_value(kind, reply)
+    true, named = item.utterance.value(kind), extract_value(kind, reply)
     return true is not None and named is not None and named != true
 
 

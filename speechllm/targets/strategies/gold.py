@@ -38,9 +38,10 @@ def gold_answer(item: Item) -> str | None:
     kind = item.prompt.kind
     if kind == TRANSCRIBE:
         return item.utterance.text
-    if kind not in item.utterance.attributes:
+    known = item.utterance.value(kind)
+    if known is None:
         return None
-    value = str(item.utterance.attributes[kind])
+    value = str(known)
     return VALUES_ZH.get(value, value) if item.prompt.language == "zh" else value
 
 
