@@ -100,6 +100,8 @@ class TrainConfig:
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 5
+    """Steps in a row that may be skipped because the loss was not a finite number; one more ends the run."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
@@ -27,6 +26,7 @@ from speechllm.targets.records import TargetRecord, read_targets, usable
 from speechllm.train.data import AudioStore, Example, order, pair_up
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.state import Position, load_state, save_state
+from speechllm.train.steps import Outcome, learning_rate, take_step
 
 CALIBRATION_CLIPS = 256
 CHECKPOINT, LOG, STATE, CONFIG = "checkpoint", "log.jsonl", "state.pt", "config.json"
@@ -175,76 +175,55 @@ def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimiz
     kind: Callable[[Context, StageConfig], Objective] = OBJECTIVES[stage.objective]
     objective = kind(run.context, stage)
     examples = run.examples[stage.objective]
+    in_a_row = 0
     run.model.train()
     with progress.task(f"train {stage.objective}", stage.steps) as bar, run.log_file.open("a", encoding="utf-8") as log:
         bar.advance(first)
         for step in range(first, stage.steps):
-            entry = _step(objective, examples, stage, step, optimizer, run)
-            log.write(json.dumps({"stage": number, "objective": stage.objective, "step": step, **entry}) + "\n")
+            started = time.monotonic()
+            batch = [examples[i] for i in order(len(examples), stage.batch_size, step, run.config.seed)]
+            outcome = take_step(objective, batch, step, stage, optimizer)
+            in_a_row = 0 if outcome.taken else in_a_row + 1
+            if in_a_row > run.config.max_skipped_steps:
+                raise _not_finite(stage, step, batch, in_a_row)
+            entry = _entry(run, number, step, outcome, len(batch), time.monotonic() - started)
+            log.write(json.dumps(entry) + "\n")
             log.flush()
-            bar.advance(
-                1,
-                f"loss {entry['loss']:.3f}  lr {entry['learning_rate']:.1e}"
-                f"  {entry['examples_per_second']:.1f} examples/s",
-            )
+            bar.advance(1, _note(entry))
             if (step + 1) % run.config.save_every == 0 and step + 1 < stage.steps:
                 save_state(run.state_file, run.config_hash, Position(number, step + 1), run.model, optimizer)
 
 
-def _step(
-    objective: Objective,
-    examples: Sequence[Example],
-    stage: StageConfig,
-    step: int,
-    optimizer: torch.optim.Optimizer,
-    run: Run,
-) -> dict[str, Any]:
-    """One optimiser step over a whole batch, in micro-batches whose sums share one global count."""
-    started = time.monotonic()
-    rate = learning_rate(stage, step)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    batch = [examples[i] for i in order(len(examples), stage.batch_size, step, run.config.seed)]
-    total, count = 0.0, 0
-    for part in split(batch, stage.micro_batch_size or stage.batch_size):
-        loss, items = objective(part, step)
-        loss.backward()
-        total, count = total + float(loss.detach()), count + items
-    parameters = [p for p in run.model.adapter_state().values() if p.grad is not None]
-    for parameter in parameters:
-        parameter.grad.div_(max(count, 1))  # type: ignore[union-attr]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.max_grad_norm))
-    if not math.isfinite(total) or not math.isfinite(norm):
-        ids = ", ".join(example.utterance.id for example in batch[:4])
-        raise SpeechLLMError(
-            f"step {step}: the loss is not a finite number (utterances {ids}, ...);"
-            f" lower learning_rate ({stage.learning_rate}) or look at that audio"
-        )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    now = time.monotonic()
+def _entry(run: Run, number: int, step: int, outcome: Outcome, examples: int, seconds: float) -> dict[str, Any]:
+    """What the log says about a step; JSON has no word for what is not finite, so a skipped step has no loss."""
+    stage = run.config.stages[number]
     return {
-        "loss": total / max(count, 1),
-        "learning_rate": rate,
-        "grad_norm": norm,
-        "items": count,
-        "examples_per_second": len(batch) / (now - started),
-        "seconds": round(now - run.started, 2),
-        "seconds_left": round((now - started) * (stage.steps - step - 1), 1),
+        "stage": number,
+        "objective": stage.objective,
+        "step": step,
+        "loss": outcome.loss if outcome.taken else None,
+        "learning_rate": learning_rate(stage, step),
+        "grad_norm": outcome.grad_norm if outcome.taken else None,
+        "items": outcome.items,
+        "skipped": not outcome.taken,
+        "examples_per_second": examples / seconds,
+        "seconds": round(time.monotonic() - run.started, 2),
+        "seconds_left": round(seconds * (stage.steps - step - 1), 1),
     }
 
 
-def learning_rate(stage: StageConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last step."""
-    if step < stage.warmup_steps:
-        return stage.learning_rate * (step + 1) / stage.warmup_steps
-    done = (step - stage.warmup_steps) / max(stage.steps - stage.warmup_steps, 1)
-    return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+def _note(entry: dict[str, Any]) -> str:
+    if entry["skipped"]:
+        return "skipped: the loss is not a finite number"
+    return f"loss {entry['loss']:.3f}  lr {entry['learning_rate']:.1e}  {entry['examples_per_second']:.1f} examples/s"
 
 
-def split(batch: Sequence[Example], size: int) -> list[Sequence[Example]]:
-    """Micro-batches of at most `size` examples."""
-    return [batch[at : at + size] for at in range(0, len(batch), size)]
+def _not_finite(stage: StageConfig, step: int, batch: Sequence[Example], in_a_row: int) -> SpeechLLMError:
+    ids = ", ".join(example.utterance.id for example in batch)
+    return SpeechLLMError(
+        f"step {step}: the loss or its gradient was not a finite number in {in_a_row} steps in a row (last with the"
+        f" utterances {ids}); lower learning_rate ({stage.learning_rate}) or look at that audio"
+    )
 
 
 def _cut_log(path: Path, position: Position) -> None:
