@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,11 @@ from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import compute_device, compute_dtype
 from speechllm.targets.records import TargetRecord, read_targets, usable
 from speechllm.train.data import AudioStore, Example, order, pair_up
+from speechllm.train.identity import Identity, identity
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.state import Position, load_state, save_state
 from speechllm.train.steps import Outcome, learning_rate, take_step
+from speechllm.train.stopping import StoppedError, StopRequest, listen
 
 CALIBRATION_CLIPS = 256
 CHECKPOINT, LOG, STATE, CONFIG = "checkpoint", "log.jsonl", "state.pt", "config.json"
@@ -43,12 +44,14 @@ class Run:
     state_file: Path
     log_file: Path
     config_file: Path
-    config_hash: str
+    identity: Identity
     started: float = field(default_factory=time.monotonic)
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     """Runs all stages, or goes on where a killed run stopped; returns the checkpoint folder.
+
+    A run goes on only under the config and data it began with, but for the keys (or beginnings of keys) in `allowed`.
 
     Writes into `config.out`: `config.json`, `log.jsonl` (a line a step), `state.pt`, and `checkpoint/` at the end.
     """
@@ -67,7 +70,7 @@ def train(config: TrainConfig) -> Path:
         config.seed,
     )
     run = prepare(config, context, utterances, pair_up(utterances, records))
-    fit(run)
+    fit(run, allowed)
     datasets = {u.dataset or str(config.data.manifest) for u in utterances}
     facts = TrainingFacts.of(records, sorted(datasets), sum(u.duration for u in utterances), config)
     return write_checkpoint(model, processor, config.out / CHECKPOINT, facts)
@@ -123,21 +126,8 @@ def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utteranc
         state_file=config.out / STATE,
         log_file=config.out / LOG,
         config_file=config.out / CONFIG,
-        config_hash=_identity(config),
+        identity=identity(config),
     )
-
-
-def _identity(config: TrainConfig) -> str:
-    """Hash of the config and of the data it names: a state is only gone on from under the same.
-
-    Where the run writes and how often it saves change nothing that is learned: a run may be moved off a full disk.
-    """
-    values = {key: value for key, value in asdict(config).items() if key not in {"out", "save_every"}}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode())
-    for file in (config.data.manifest, config.data.targets):
-        if file.exists():
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
 
 
 def _common_system_prompt(examples: Sequence[Example]) -> str | None:
@@ -147,9 +137,18 @@ def _common_system_prompt(examples: Sequence[Example]) -> str | None:
     return systems.pop() if len(systems) == 1 else None
 
 
-def fit(run: Run) -> None:
-    """All stages from where the run stands."""
-    position, optimizer_state = load_state(run.state_file, run.config_hash, run.model)
+def fit(run: Run, allowed: Sequence[str] = ()) -> None:
+    """All stages from where the run stands; see `train` for `allowed`.
+
+    Raises:
+        StoppedError: the system asked for it; the state is saved.
+    """
+    with listen() as request:
+        _fit_stages(run, allowed, request)
+
+
+def _fit_stages(run: Run, allowed: Sequence[str], request: StopRequest) -> None:
+    position, optimizer_state = load_state(run.state_file, run.identity, run.model, allowed)
     save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
     if position == Position():
         run.log_file.unlink(missing_ok=True)
@@ -165,12 +164,12 @@ def fit(run: Run) -> None:
         )
         if optimizer_state is not None:
             optimizer.load_state_dict(optimizer_state)
-        _fit_stage(run, number, position.step, optimizer)
+        _fit_stage(run, number, position.step, optimizer, request)
         position, optimizer_state = Position(number + 1), None
-        save_state(run.state_file, run.config_hash, position, run.model, None)
+        save_state(run.state_file, run.identity, position, run.model, None)
 
 
-def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimizer) -> None:
+def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimizer, request: StopRequest) -> None:
     stage = run.config.stages[number]
     kind: Callable[[Context, StageConfig], Objective] = OBJECTIVES[stage.objective]
     objective = kind(run.context, stage)
@@ -190,8 +189,13 @@ def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimiz
             log.write(json.dumps(entry) + "\n")
             log.flush()
             bar.advance(1, _note(entry))
-            if (step + 1) % run.config.save_every == 0 and step + 1 < stage.steps:
-                save_state(run.state_file, run.config_hash, Position(number, step + 1), run.model, optimizer)
+            if request.name or ((step + 1) % run.config.save_every == 0 and step + 1 < stage.steps):
+                save_state(run.state_file, run.identity, Position(number, step + 1), run.model, optimizer)
+            if request.name:
+                raise StoppedError(
+                    f"{request.name} received: stopped after step {step} of stage {number} and saved {run.state_file};"
+                    " run the command again to go on"
+                )
 
 
 def _entry(run: Run, number: int, step: int, outcome: Outcome, examples: int, seconds: float) -> dict[str, Any]:

@@ -201,7 +201,7 @@ def test_a_full_disk_while_saving_leaves_the_older_state(error, whole, resumable
 def test_the_state_is_where_the_run_stands(resumable, corpus, tmp_path):
     run = run_of(resumable(tmp_path), corpus)
     loop.fit(run)
-    position, optimizer = state.load_state(tmp_path / "state.pt", run.config_hash, run.model)
+    position, optimizer = state.load_state(tmp_path / "state.pt", run.identity, run.model)
     assert position == state.Position(2, 0)
     assert optimizer is None
-    assert state.load_state(tmp_path / "none.pt", run.config_hash, run.model) == (state.Position(0, 0), None)
+    assert state.load_state(tmp_path / "none.pt", run.identity, run.model) == (state.Position(0, 0), None)
