@@ -100,6 +100,8 @@ class TrainConfig:
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
+    keep_last: Annotated[int, Field(ge=0)] = 0
+    """Adapter checkpoints of the last saved steps to keep in checkpoints/, beside the state to go on from."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 5
     """Steps in a row that may be skipped because the loss was not a finite number; one more ends the run."""
 

@@ -24,6 +24,7 @@ from speechllm.models.reply import compute_device, compute_dtype
 from speechllm.targets.records import TargetRecord, read_targets, usable
 from speechllm.train.data import AudioStore, Example, order, pair_up
 from speechllm.train.identity import Identity, identity
+from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.state import Position, load_state, save_state
 from speechllm.train.steps import Outcome, learning_rate, take_step
@@ -45,6 +46,7 @@ class Run:
     log_file: Path
     config_file: Path
     identity: Identity
+    facts: TrainingFacts
     started: float = field(default_factory=time.monotonic)
 
 
@@ -71,9 +73,7 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     )
     run = prepare(config, context, utterances, pair_up(utterances, records))
     fit(run, allowed)
-    datasets = {u.dataset or str(config.data.manifest) for u in utterances}
-    facts = TrainingFacts.of(records, sorted(datasets), sum(u.duration for u in utterances), config)
-    return write_checkpoint(model, processor, config.out / CHECKPOINT, facts)
+    return write_checkpoint(model, processor, config.out / CHECKPOINT, run.facts)
 
 
 def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
@@ -127,7 +127,15 @@ def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utteranc
         log_file=config.out / LOG,
         config_file=config.out / CONFIG,
         identity=identity(config),
+        facts=_facts(config, utterances, examples),
     )
+
+
+def _facts(config: TrainConfig, utterances: Sequence[Utterance], examples: Sequence[Example]) -> TrainingFacts:
+    """What the model card tells of the run."""
+    datasets = {u.dataset or str(config.data.manifest) for u in utterances}
+    records = [example.target for example in examples if example.target is not None]
+    return TrainingFacts.of(records, sorted(datasets), sum(u.duration for u in utterances), config)
 
 
 def _common_system_prompt(examples: Sequence[Example]) -> str | None:
@@ -191,6 +199,7 @@ def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimiz
             bar.advance(1, _note(entry))
             if request.name or ((step + 1) % run.config.save_every == 0 and step + 1 < stage.steps):
                 save_state(run.state_file, run.identity, Position(number, step + 1), run.model, optimizer)
+                keep_checkpoint(run.context, run.config, f"stage-{number}-step-{step + 1:06d}", run.facts)
             if request.name:
                 raise StoppedError(
                     f"{request.name} received: stopped after step {step} of stage {number} and saved {run.state_file};"

@@ -1,8 +1,8 @@
 import errno
+import multiprocessing
 import os
+import random
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -74,53 +74,49 @@ def test_a_finished_run_is_not_run_again(whole, resumable, corpus, monkeypatch, 
     assert_same(fit(config, corpus), whole)
 
 
-SIGKILL = """
-import json
-import os
-import signal
-import sys
-from pathlib import Path
-
-import speechllm
-import torch
-from speechllm.config import TrainConfig, parse_config
-from speechllm.train import loop
-from speechllm.train.objectives import CrossEntropy
-
-torch.set_num_threads(1)
-real = CrossEntropy.__call__
-
-def dying(self, batch, step):
-    out = real(self, batch, step)
-    if step == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-    return out
-
-CrossEntropy.__call__ = dying
-config = parse_config(json.loads(Path(sys.argv[1]).read_text()), TrainConfig, sys.argv[1])
-loop.train(config)
-"""
+LONG = [TWO_STAGES[0] | {"steps": 9}, TWO_STAGES[1] | {"steps": 15}]
+KILLS = sorted(random.Random(7).sample(range(24), 10))
+"""Steps, counted over both stages, in the middle of which the process is killed, each in a life of its own."""
 
 
-def test_a_process_that_was_killed_goes_on_to_the_same_checkpoint(resumable, tmp_path):
-    expected = loop.train(resumable(tmp_path / "whole", save_every=1))
-    config = resumable(tmp_path / "killed", save_every=1)
-    loop.save_config(config, tmp_path / "killed.json")
-    done = subprocess.run(
-        [sys.executable, "-c", SIGKILL, str(tmp_path / "killed.json")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        cwd=tmp_path,
-        capture_output=True,
-    )
-    assert done.returncode == -signal.SIGKILL, done.stderr.decode()
-    assert (config.out / "state.pt").exists()
-    assert not (config.out / "checkpoint").exists()
-    kept = (config.out / "log.jsonl").read_bytes()
-    found = loop.train(config)
-    assert (config.out / "log.jsonl").read_bytes().startswith(kept), "it started over"
-    assert log(config) == log(resumable(tmp_path / "whole", save_every=1))
-    for name in ("adapter.safetensors", "fingerprint.json", "config.json", "training.json", "README.md"):
-        assert (found / name).read_bytes() == (expected / name).read_bytes(), name
+def live(config, kill):
+    """Trains in a process that the system kills in step `kill`, after the backward pass; returns its exit code."""
+
+    def run():
+        real = loop.take_step
+        before = {"embedding_alignment": 0, "cross_entropy": 9}
+
+        def dying(objective, batch, step, stage, optimizer):
+            def killed_inside(part, at):
+                out = objective(part, at)
+                if step + before[stage.objective] == kill:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return out
+
+            return real(killed_inside, batch, step, stage, optimizer)
+
+        loop.take_step = dying
+        loop.train(config)
+
+    process = multiprocessing.get_context("fork").Process(target=run)
+    process.start()
+    process.join()
+    return process.exitcode
+
+
+def test_a_process_killed_at_ten_random_steps_ends_with_the_same_checkpoint(resumable, tmp_path):
+    settings = {"stages": LONG, "save_every": 2}
+    expected = loop.train(resumable(tmp_path / "whole", **settings))
+    config = resumable(tmp_path / "killed", **settings)
+    for kill in KILLS:
+        assert live(config, kill) == -signal.SIGKILL
+        assert not (config.out / "checkpoint").exists()
+    kept = (config.out / "log.jsonl").read_bytes().splitlines()[:18]
+    assert live(config, None) == 0
+    assert (config.out / "log.jsonl").read_bytes().splitlines()[:18] == kept, "it started over"
+    assert log(config) == log(resumable(tmp_path / "whole", **settings))
+    for name in ("adapter.safetensors", "fingerprint.json", "config.json", "README.md"):
+        assert (config.out / "checkpoint" / name).read_bytes() == (expected / name).read_bytes(), name
 
 
 @pytest.mark.parametrize(
