@@ -89,6 +89,26 @@ class StageConfig:
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ValidationConfig:
+    """What to look at while training, and what follows from it."""
+
+    manifest: Path
+    """Utterance manifest (JSON Lines) of clips that are not trained on."""
+    targets: Path
+    """Target records (JSON Lines) about those utterances."""
+    every: Count = 100
+    """Steps between validations; the end of each stage is always validated."""
+    samples: Annotated[int, Field(ge=0)] = 4
+    """Replies that are decoded each time, into the log."""
+    batch_size: Count = 16
+    measure: Literal["loss", "kl"] = "loss"
+    """Which one decides what is best: cross-entropy of the replies, or the gap to the LLM that reads the description.
+    The best adapter is kept in best/."""
+    patience: Count | None = None
+    """Validations in a row without a new best after which a stage ends."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
 class TrainConfig:
     """A training run."""
 
@@ -97,6 +117,7 @@ class TrainConfig:
     stages: list[StageConfig]
     out: Path
     """Folder of the run: checkpoint/, log.jsonl, config.json, state.pt."""
+    validation: ValidationConfig | None = None
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""

@@ -17,10 +17,12 @@ from speechllm.train.identity import Identity, check_unchanged
 
 @dataclass(frozen=True)
 class Position:
-    """The next step to take: `step` of `stage`."""
+    """The next step to take: `step` of `stage`; the best validation so far, and how many since were no better."""
 
     stage: int = 0
     step: int = 0
+    best: float | None = None
+    waited: int = 0
 
 
 def save_state(
@@ -37,8 +39,6 @@ def save_state(
         "position": asdict(position),
         "adapter": model.adapter_state(),
         "optimizer": optimizer.state_dict() if optimizer is not None else None,
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,7 +54,7 @@ def save_state(
 def load_state(
     path: Path, run: Identity, model: SpeechLLM, allowed: Sequence[str] = ()
 ) -> tuple[Position, dict[str, Any] | None]:
-    """Restores adapter and random states; returns where to go on, and the optimiser's state (None at a stage's start).
+    """Restores the adapter; returns where to go on, and the optimiser's state (None at a stage's start).
 
     Raises:
         SpeechLLMError: the state is damaged, belongs to another run (but for the keys that are `allowed` to differ), or
@@ -78,7 +78,4 @@ def load_state(
     with torch.no_grad():
         for name, parameter in mine.items():
             parameter.copy_(state["adapter"][name])
-    torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["cuda_rng"]:
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
     return Position(**state["position"]), state["optimizer"]

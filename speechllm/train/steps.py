@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ def divide_gradients(parameters: Iterable[torch.Tensor], count: float) -> None:
     for parameter in parameters:
         assert parameter.grad is not None
         parameter.grad.div_(max(count, 1))
+
+
+def step_seed(seed: int, stage: int, step: int) -> int:
+    """Seed of all that is drawn within a step: what a resumed run draws does not depend on what came before."""
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()[:8], "big") >> 1
 
 
 def learning_rate(stage: StageConfig, step: int) -> float:

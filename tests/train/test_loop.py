@@ -12,6 +12,7 @@ from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.testing.tiny import tiny_llm
 from speechllm.train import loop
 from speechllm.train.data import Example, conversation, pair_up
+from speechllm.train.run import common_system_prompt
 
 
 def teach_text(reference, corpus, steps=60):
@@ -98,7 +99,7 @@ def test_targets_none_of_which_can_be_taught_are_an_error(train_config, corpus, 
 
 def test_the_system_prompt_of_the_model_is_that_of_all_targets(corpus):
     examples = pair_up(corpus.utterances, corpus.records)
-    assert loop._common_system_prompt(examples) == "Focus on the audio and the instruction."
+    assert common_system_prompt(examples) == "Focus on the audio and the instruction."
     other = corpus.records[0].model_copy(update={"messages": corpus.records[0].messages[1:]})
-    assert loop._common_system_prompt([*examples, Example(corpus.utterances[0], other)]) is None
-    assert loop._common_system_prompt([Example(u) for u in corpus.utterances]) is None
+    assert common_system_prompt([*examples, Example(corpus.utterances[0], other)]) is None
+    assert common_system_prompt([Example(u) for u in corpus.utterances]) is None
