@@ -46,6 +46,8 @@ class ModelConfig:
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
+    shard: bool = False
+    """Spread the frozen LLM over the processes of a `torchrun` (FSDP2); otherwise each holds all of it."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)

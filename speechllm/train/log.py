@@ -30,6 +30,8 @@ class Log:
 
 def cut_log(path: Path, position: Position) -> None:
     """Drops the lines of steps that were taken after the state was saved: they are taken again."""
+    if position == Position():
+        path.unlink(missing_ok=True)
     if not path.exists():
         return
     entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]

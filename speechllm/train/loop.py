@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,12 +16,12 @@ from speechllm.config import StageConfig, TrainConfig, save_config
 from speechllm.data.manifest import read_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
-from speechllm.models.reply import compute_device
 from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import AudioStore, Example, order, pair_up
 from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.log import Log, cut_log
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
+from speechllm.train.ranks import Ranks, shard
 from speechllm.train.run import BEST, CHECKPOINT, Run, build, prepare, teachable
 from speechllm.train.state import Position, load_state, save_state
 from speechllm.train.steps import Outcome, learning_rate, step_seed, take_step
@@ -38,10 +39,13 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     """
     utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
     pair_up(utterances, records)  # complain before the models are loaded
+    ranks = Ranks(config.model.device)
+    progress.console.quiet = not ranks.main
     model, processor = build(config)
     records = teachable(records, processor)
-    device = compute_device(config.model.device)
-    model.to(device)
+    model.to(ranks.device)
+    if config.model.shard:
+        shard(model.language_model)
     context = Context(
         model,
         processor,
@@ -50,9 +54,12 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
         config.data.transcript_dropout,
         config.seed,
     )
-    run = prepare(config, context, utterances, pair_up(utterances, records))
+    run = prepare(config, context, utterances, pair_up(utterances, records), ranks)
     fit(run, allowed)
-    return write_checkpoint(model, processor, config.out / CHECKPOINT, run.facts)
+    if ranks.main:
+        write_checkpoint(model, processor, config.out / CHECKPOINT, run.facts)
+    ranks.wait()
+    return config.out / CHECKPOINT
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:
@@ -67,10 +74,9 @@ def fit(run: Run, allowed: Sequence[str] = ()) -> None:
 
 def _fit_stages(run: Run, allowed: Sequence[str], request: StopRequest) -> None:
     position, optimizer_state = load_state(run.state_file, run.identity, run.model, allowed)
-    save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
-    if position == Position():
-        run.log_file.unlink(missing_ok=True)
-    else:
+    run.ranks.wait()
+    if run.ranks.main:
+        save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
         cut_log(run.log_file, position)
     validation = Validation(run.config.validation, run.context) if run.config.validation else None
     while position.stage < len(run.config.stages):
@@ -85,7 +91,7 @@ def _fit_stages(run: Run, allowed: Sequence[str], request: StopRequest) -> None:
             optimizer.load_state_dict(optimizer_state)
         position = _fit_stage(run, position, optimizer, validation, request)
         position, optimizer_state = Position(position.stage + 1, best=position.best), None
-        save_state(run.state_file, run.identity, position, run.model, None)
+        _save(run, position, None)
 
 
 def _fit_stage(
@@ -102,13 +108,16 @@ def _fit_stage(
     examples = run.examples[stage.objective]
     in_a_row = 0
     run.model.train()
-    with progress.task(f"train {stage.objective}", stage.steps) as bar, Log(run.log_file) as log:
+    with (
+        progress.task(f"train {stage.objective}", stage.steps) as bar,
+        Log(run.log_file if run.ranks.main else Path(os.devnull)) as log,
+    ):
         bar.advance(position.step)
         while position.step < stage.steps:
             step, started = position.step, time.monotonic()
-            torch.manual_seed(step_seed(run.config.seed, number, step))
+            torch.manual_seed(step_seed(run.config.seed, number, step, run.ranks.index))
             batch = [examples[i] for i in order(len(examples), stage.batch_size, step, run.config.seed)]
-            outcome = take_step(objective, batch, step, stage, optimizer)
+            outcome = take_step(objective, batch, step, stage, optimizer, run.ranks)
             in_a_row = 0 if outcome.taken else in_a_row + 1
             if in_a_row > run.config.max_skipped_steps:
                 raise _not_finite(stage, step, batch, in_a_row)
@@ -120,12 +129,20 @@ def _fit_stage(
                 position = _validate(run, validation, position, log)
                 if validation.is_over(position):
                     break
-            if request.name or (position.step % run.config.save_every == 0 and position.step < stage.steps):
-                save_state(run.state_file, run.identity, position, run.model, optimizer)
-                keep_checkpoint(run.context, run.config, f"stage-{number}-step-{position.step:06d}", run.facts)
-            if request.name:
+            stop = any(run.ranks.sum(bool(request.name)))
+            if stop or (position.step % run.config.save_every == 0 and position.step < stage.steps):
+                _save(run, position, optimizer)
+            if stop:
                 raise _stopped(request, position, run.state_file)
     return position
+
+
+def _save(run: Run, position: Position, optimizer: torch.optim.Optimizer | None) -> None:
+    """Saves the state and, between the steps of a stage, an adapter checkpoint if any are to be kept."""
+    if run.ranks.main:
+        save_state(run.state_file, run.identity, position, run.model, optimizer)
+        if optimizer is not None:
+            keep_checkpoint(run.context, run.config, f"stage-{position.stage}-step-{position.step:06d}", run.facts)
 
 
 def _validate(run: Run, validation: Validation, position: Position, log: Log) -> Position:
@@ -136,14 +153,15 @@ def _validate(run: Run, validation: Validation, position: Position, log: Log) ->
     value = found[validation.config.measure]
     if position.best is not None and not value < position.best:
         return replace(position, waited=position.waited + 1)
-    write_checkpoint(run.model, run.context.processor, run.config.out / BEST, run.facts)
+    if run.ranks.main:
+        write_checkpoint(run.model, run.context.processor, run.config.out / BEST, run.facts)
     return replace(position, best=value, waited=0)
 
 
 def _stopped(request: StopRequest, position: Position, state: Path) -> StoppedError:
     return StoppedError(
-        f"{request.name} received: stopped after step {position.step - 1} of stage {position.stage} and saved {state};"
-        " run the command again to go on"
+        f"{request.name or 'a signal to another process'} received: stopped after step {position.step - 1} of stage"
+        f" {position.stage} and saved {state}; run the command again to go on"
     )
 
 

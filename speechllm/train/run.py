@@ -22,6 +22,7 @@ from speechllm.targets.records import TargetRecord
 from speechllm.train.data import Example
 from speechllm.train.identity import Identity, identity
 from speechllm.train.objectives import OBJECTIVES, Context
+from speechllm.train.ranks import Ranks
 
 CALIBRATION_CLIPS = 256
 CHECKPOINT, BEST, LOG, STATE, CONFIG = "checkpoint", "best", "log.jsonl", "state.pt", "config.json"
@@ -40,6 +41,7 @@ class Run:
     config_file: Path
     identity: Identity
     facts: TrainingFacts
+    ranks: Ranks
     started: float = field(default_factory=time.monotonic)
 
 
@@ -75,7 +77,13 @@ def teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) ->
     return kept
 
 
-def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utterance], examples: Sequence[Example]) -> Run:
+def prepare(
+    config: TrainConfig,
+    context: Context,
+    utterances: Sequence[Utterance],
+    examples: Sequence[Example],
+    ranks: Ranks,
+) -> Run:
     """Encodes the audio once and lays out the run's folder."""
     context.model.config.system_prompt = common_system_prompt(examples)
     context.audio.fill(utterances)
@@ -95,6 +103,7 @@ def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utteranc
         config_file=config.out / CONFIG,
         identity=identity(config),
         facts=_facts(config, utterances, examples),
+        ranks=ranks,
     )
 
 

@@ -12,6 +12,7 @@ import torch
 from speechllm.config import StageConfig
 from speechllm.train.data import Example
 from speechllm.train.objectives import Objective
+from speechllm.train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -30,26 +31,32 @@ def take_step(
     step: int,
     stage: StageConfig,
     optimizer: torch.optim.Optimizer,
+    ranks: Ranks,
 ) -> Outcome:
     """Moves the optimiser's parameters against the gradient of the batch's mean loss.
+
+    `batch` is the whole batch; each process works on its share of it, and all take the same step.
 
     Where the loss or a gradient is not a finite number, nothing moves and the optimiser's own state stays too.
     """
     for group in optimizer.param_groups:
         group["lr"] = learning_rate(stage, step)
     total, count = torch.zeros(()), 0
-    for part in split(batch, stage.micro_batch_size or stage.batch_size):
-        loss, items = objective(part, step)
+    for part in split(ranks.share(batch), stage.micro_batch_size or stage.batch_size):
+        loss, counted = objective(part, step)
         loss.backward()
-        total, count = total + loss.detach().float().cpu(), count + items
-    parameters = [p for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-    divide_gradients(parameters, count)
+        total, count = total + loss.detach().float().cpu(), count + counted
+    total_loss, items = ranks.sum(float(total), count)
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    ranks.sum_gradients(trained)
+    parameters = [p for p in trained if p.grad is not None]
+    divide_gradients(parameters, items)
     norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.max_grad_norm))
-    finite = math.isfinite(float(total)) and math.isfinite(norm)
+    finite = math.isfinite(total_loss) and math.isfinite(norm)
     if finite:
         optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    return Outcome(float(total) / max(count, 1), count, norm, finite)
+    return Outcome(total_loss / max(items, 1), int(items), norm, finite)
 
 
 def divide_gradients(parameters: Iterable[torch.Tensor], count: float) -> None:
@@ -59,9 +66,9 @@ def divide_gradients(parameters: Iterable[torch.Tensor], count: float) -> None:
         parameter.grad.div_(max(count, 1))
 
 
-def step_seed(seed: int, stage: int, step: int) -> int:
+def step_seed(seed: int, stage: int, step: int, rank: int) -> int:
     """Seed of all that is drawn within a step: what a resumed run draws does not depend on what came before."""
-    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{step}".encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(f"{seed}/{stage}/{step}/{rank}".encode()).digest()[:8], "big") >> 1
 
 
 def learning_rate(stage: StageConfig, step: int) -> float:

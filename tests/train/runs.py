@@ -8,6 +8,7 @@ from speechllm.config import StageConfig
 from speechllm.train import loop
 from speechllm.train.data import AudioStore, pair_up
 from speechllm.train.objectives import OBJECTIVES, Context, CrossEntropy, EmbeddingAlignment
+from speechllm.train.ranks import Ranks
 
 TIMINGS = {"examples_per_second", "seconds", "seconds_left"}
 
@@ -28,7 +29,7 @@ def context_of(config, max_bytes=1 << 30):
 def run_of(config, corpus, max_bytes=1 << 30):
     """A run of the loop up to where `loop.train` calls `fit`."""
     examples = pair_up(corpus.utterances, corpus.records)
-    return loop.prepare(config, context_of(config, max_bytes), corpus.utterances, examples)
+    return loop.prepare(config, context_of(config, max_bytes), corpus.utterances, examples, Ranks())
 
 
 def fit(config, corpus, max_bytes=1 << 30):

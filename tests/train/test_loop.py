@@ -12,6 +12,7 @@ from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.testing.tiny import tiny_llm
 from speechllm.train import loop
 from speechllm.train.data import Example, conversation, pair_up
+from speechllm.train.ranks import Ranks
 from speechllm.train.run import common_system_prompt
 
 
@@ -45,7 +46,7 @@ def test_an_adapter_learns_to_hear(train_config, corpus, tmp_path):
     model = {"llm": llm, "transcript": False}
     config = train_config(tmp_path / "run", model=model, adapter=adapter, stages=[stage])
     examples = pair_up(corpus.utterances, corpus.records)[:4]
-    run = loop.prepare(config, context_of(config), corpus.utterances[:4], examples)
+    run = loop.prepare(config, context_of(config), corpus.utterances[:4], examples, Ranks())
     loop.fit(run)
     losses = [entry["loss"] for entry in log(config)]
     assert losses[0] > 0.5

@@ -86,14 +86,14 @@ def live(config, kill):
         real = loop.take_step
         before = {"embedding_alignment": 0, "cross_entropy": 9}
 
-        def dying(objective, batch, step, stage, optimizer):
+        def dying(objective, batch, step, stage, *rest):
             def killed_inside(part, at):
                 out = objective(part, at)
                 if step + before[stage.objective] == kill:
                     os.kill(os.getpid(), signal.SIGKILL)
                 return out
 
-            return real(killed_inside, batch, step, stage, optimizer)
+            return real(killed_inside, batch, step, stage, *rest)
 
         loop.take_step = dying
         loop.train(config)
