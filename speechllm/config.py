@@ -46,6 +46,12 @@ class ModelConfig:
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
+    attention: str | None = None
+    """Attention implementation of the LLM, as transformers names them: sdpa, eager, flash_attention_2, ..."""
+    activation_checkpointing: bool = False
+    """Recompute the LLM's activations in the backward pass: a third more arithmetic for much less memory."""
+    compile: bool = False
+    """Compile the LLM's layers with torch.compile: slow to start."""
     shard: bool = False
     """Spread the frozen LLM over the processes of a `torchrun` (FSDP2); otherwise each holds all of it."""
 

@@ -19,6 +19,7 @@ from speechllm.export import write_checkpoint
 from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import AudioStore, Example, order, pair_up
 from speechllm.train.keeping import keep_checkpoint
+from speechllm.train.llm import set_up, training_mode
 from speechllm.train.log import Log, cut_log
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.ranks import Ranks, shard
@@ -44,6 +45,7 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     model, processor = build(config)
     records = teachable(records, processor)
     model.to(ranks.device)
+    set_up(model.language_model, config.model)
     if config.model.shard:
         shard(model.language_model)
     context = Context(
@@ -107,7 +109,7 @@ def _fit_stage(
     objective = kind(run.context, stage)
     examples = run.examples[stage.objective]
     in_a_row = 0
-    run.model.train()
+    training_mode(run.model)
     with (
         progress.task(f"train {stage.objective}", stage.steps) as bar,
         Log(run.log_file if run.ranks.main else Path(os.devnull)) as log,

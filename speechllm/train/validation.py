@@ -12,6 +12,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import AudioStore, Example, conversation, pair_up
+from speechllm.train.llm import training_mode
 from speechllm.train.objectives import Context, CrossEntropy, Distillation
 from speechllm.train.run import teachable
 from speechllm.train.state import Position
@@ -55,7 +56,7 @@ class Validation:
         loss = CrossEntropy(self._context, StageConfig(objective="cross_entropy", steps=1))
         gap = Distillation(self._context, StageConfig(objective="distillation", steps=1, terms={"kl": 1.0}))
         found = {"loss": self._mean(loss), "kl": self._mean(gap), "samples": self._samples()}
-        self._context.model.train()
+        training_mode(self._context.model)
         return found
 
     def _mean(self, objective: CrossEntropy) -> float:
