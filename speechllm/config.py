@@ -66,6 +66,8 @@ class DataConfig:
     """Target records (JSON Lines) about those utterances."""
     attributes: list[str] | None = None
     """Attributes that the warm-up teaches; all where left out."""
+    bucket: bool = True
+    """Put examples of similar length into one batch, so that little is padding."""
     transcript_dropout: Share = 0.1
     """Share of training conversations from which the recogniser's words are withheld."""
 

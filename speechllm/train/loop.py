@@ -17,11 +17,12 @@ from speechllm.data.manifest import read_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
 from speechllm.targets.records import read_targets, usable
-from speechllm.train.data import AudioStore, Example, order, pair_up
+from speechllm.train.data import AudioStore, Example, pair_up
 from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.llm import set_up, training_mode
 from speechllm.train.log import Log, cut_log
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
+from speechllm.train.order import BatchOrder, length
 from speechllm.train.ranks import Ranks, shard
 from speechllm.train.run import BEST, CHECKPOINT, Run, build, prepare, teachable
 from speechllm.train.state import Position, load_state, save_state
@@ -108,6 +109,8 @@ def _fit_stage(
     kind: Callable[[Context, StageConfig], Objective] = OBJECTIVES[stage.objective]
     objective = kind(run.context, stage)
     examples = run.examples[stage.objective]
+    lengths = [length(example) for example in examples] if run.config.data.bucket else None
+    order = BatchOrder(lengths, len(examples), stage.batch_size, run.config.seed)
     in_a_row = 0
     training_mode(run.model)
     with (
@@ -118,7 +121,7 @@ def _fit_stage(
         while position.step < stage.steps:
             step, started = position.step, time.monotonic()
             torch.manual_seed(step_seed(run.config.seed, number, step, run.ranks.index))
-            batch = [examples[i] for i in order(len(examples), stage.batch_size, step, run.config.seed)]
+            batch = [examples[i] for i in order[step]]
             outcome = take_step(objective, batch, step, stage, optimizer, run.ranks)
             in_a_row = 0 if outcome.taken else in_a_row + 1
             if in_a_row > run.config.max_skipped_steps:

@@ -1,41 +1,9 @@
-from collections import Counter
-
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from runs import context_of, fit
 
 from speechllm.errors import SpeechLLMError
-from speechllm.train.data import AudioStore, conversation, order, pair_up
-
-
-@given(n=st.integers(1, 40), batch=st.integers(1, 60), epochs=st.integers(1, 4), seed=st.integers(0, 5))
-def test_every_epoch_is_a_permutation(n, batch, epochs, seed):
-    steps = -(-n * epochs // batch)
-    seen = [i for step in range(steps) for i in order(n, batch, step, seed)]
-    assert len(seen) == steps * batch
-    for epoch in range(epochs):
-        assert sorted(seen[epoch * n : (epoch + 1) * n]) == list(range(n))
-
-
-@given(n=st.integers(2, 40), batch=st.integers(1, 20), steps=st.lists(st.integers(0, 100), max_size=8))
-def test_the_order_does_not_depend_on_what_was_asked_before(n, batch, steps):
-    straight = {step: order(n, batch, step, 3) for step in range(101)}
-    assert [order(n, batch, step, 3) for step in steps] == [straight[step] for step in steps]
-
-
-def test_epochs_and_seeds_have_orders_of_their_own():
-    first, second = order(20, 20, 0, 0), order(20, 20, 1, 0)
-    assert first != second
-    assert first != order(20, 20, 0, 1)
-    assert first != sorted(first)
-
-
-def test_batches_of_an_epoch_are_balanced():
-    """Each example is seen as often as any other, whole epochs or not."""
-    seen = Counter(i for step in range(10) for i in order(7, 5, step, 0))
-    assert max(seen.values()) - min(seen.values()) <= 1
+from speechllm.train.data import AudioStore, conversation, pair_up
 
 
 def test_a_target_about_an_unknown_utterance_is_an_error(corpus):

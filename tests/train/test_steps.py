@@ -10,8 +10,8 @@ from runs import TIMINGS, TWO_STAGES, fit, log, run_of, weights
 from speechllm.config import StageConfig
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
-from speechllm.train.data import order
 from speechllm.train.objectives import OBJECTIVES, CrossEntropy
+from speechllm.train.order import BatchOrder, length
 from speechllm.train.steps import learning_rate, split
 
 
@@ -49,7 +49,8 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(value, resu
     run = run_of(config, corpus)
     with pytest.raises(SpeechLLMError) as caught:
         loop.fit(run)
-    ids = [corpus.utterances[i].id for i in order(8, 4, 1, config.seed)]
+    lengths = [length(example) for example in run.examples["cross_entropy"]]
+    ids = [corpus.utterances[i].id for i in BatchOrder(lengths, 8, 4, config.seed)[1]]
     assert "step 1: the loss or its gradient was not a finite number in 1 steps in a row (last with the" in str(
         caught.value
     )
