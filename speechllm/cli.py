@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"speechllm: {' '.join(str(error).split())}", file=sys.stderr
         )  # libraries' reasons may take several lines
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         print("speechllm: interrupted; what was finished is kept, run the command again to go on", file=sys.stderr)
         return 130

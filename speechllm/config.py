@@ -46,6 +46,14 @@ class ModelConfig:
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
+    attention: str | None = None
+    """Attention implementation of the LLM, as transformers names them: sdpa, eager, flash_attention_2, ..."""
+    activation_checkpointing: bool = False
+    """Recompute the LLM's activations in the backward pass: a third more arithmetic for much less memory."""
+    compile: bool = False
+    """Compile the LLM's layers with torch.compile: slow to start."""
+    shard: bool = False
+    """Spread the frozen LLM over the processes of a `torchrun` (FSDP2); otherwise each holds all of it."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -58,6 +66,8 @@ class DataConfig:
     """Target records (JSON Lines) about those utterances."""
     attributes: list[str] | None = None
     """Attributes that the warm-up teaches; all where left out."""
+    bucket: bool = True
+    """Put examples of similar length into one batch, so that little is padding."""
     transcript_dropout: Share = 0.1
     """Share of training conversations from which the recogniser's words are withheld."""
 
@@ -89,6 +99,26 @@ class StageConfig:
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ValidationConfig:
+    """What to look at while training, and what follows from it."""
+
+    manifest: Path
+    """Utterance manifest (JSON Lines) of clips that are not trained on."""
+    targets: Path
+    """Target records (JSON Lines) about those utterances."""
+    every: Count = 100
+    """Steps between validations; the end of each stage is always validated."""
+    samples: Annotated[int, Field(ge=0)] = 4
+    """Replies that are decoded each time, into the log."""
+    batch_size: Count = 16
+    measure: Literal["loss", "kl"] = "loss"
+    """Which one decides what is best: cross-entropy of the replies, or the gap to the LLM that reads the description.
+    The best adapter is kept in best/."""
+    patience: Count | None = None
+    """Validations in a row without a new best after which a stage ends."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
 class TrainConfig:
     """A training run."""
 
@@ -97,9 +127,14 @@ class TrainConfig:
     stages: list[StageConfig]
     out: Path
     """Folder of the run: checkpoint/, log.jsonl, config.json, state.pt."""
+    validation: ValidationConfig | None = None
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
+    keep_last: Annotated[int, Field(ge=0)] = 0
+    """Adapter checkpoints of the last saved steps to keep in checkpoints/, beside the state to go on from."""
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 5
+    """Steps in a row that may be skipped because the loss was not a finite number; one more ends the run."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)

@@ -30,7 +30,8 @@ from speechllm.eval.sources import manifest_tasks
 from speechllm.eval.table import print_table
 from speechllm.models.reply import Sampling
 from speechllm.targets.search import Scored
-from speechllm.train.loop import LOG, train
+from speechllm.train.loop import train
+from speechllm.train.run import LOG
 
 ATTRIBUTES = ["gender", "pitch", "speaking_rate"]
 STYLE: DescriptionStyle = "natural"

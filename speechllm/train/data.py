@@ -1,8 +1,7 @@
-"""Training examples: utterances with their target records, encoded audio, and the order in which they are seen."""
+"""Training examples: utterances with their target records, and encoded audio."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,29 +51,6 @@ def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) ->
                 " give the manifest that the targets were generated from"
             )
     return [Example(known[target.utterance_id], target) for target in targets]
-
-
-def order(num_examples: int, batch_size: int, step: int, seed: int) -> list[int]:
-    """Indices of the batch at `step`: a new permutation each epoch, a pure function of its arguments."""
-    chosen = []
-    for position in range(step * batch_size, (step + 1) * batch_size):
-        epoch, at = divmod(position, num_examples)
-        chosen.append(_permutation(num_examples, seed, epoch)[at])
-    return chosen
-
-
-def _permutation(n: int, seed: int, epoch: int) -> list[int]:
-    key = (n, seed, epoch)
-    if key not in _permutations:
-        if len(_permutations) > 4:
-            _permutations.clear()
-        indices = list(range(n))
-        random.Random(f"{seed}/{epoch}").shuffle(indices)
-        _permutations[key] = indices
-    return _permutations[key]
-
-
-_permutations: dict[tuple[int, int, int], list[int]] = {}
 
 
 class AudioStore:
