@@ -36,6 +36,7 @@ ARGUMENTS = {
     ("corpus",): ["OUT", "--train", "--test", "--seed"],
     ("prepare",): ["CORPUS", "CORPUS_DIR", "OUT"],
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],
+    ("manifest", "validate"): ["MANIFEST...", "--audio"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
     ("targets", "inspect"): ["TARGETS", "--html"],

@@ -1,0 +1,50 @@
+"""Manifests: checked, counted, merged, split and filtered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from speechllm.commands.arguments import Manifests
+from speechllm.errors import SpeechLLMError
+
+if TYPE_CHECKING:
+    from speechllm.data.check import Problem
+
+SHOWN = 20
+"""Problems of one kind that are printed; the rest are counted."""
+
+
+def manifest_validate(manifests: Manifests, audio: bool = True) -> None:
+    """Reports what is wrong with manifests, line by line; exit status 2 where anything is.
+
+    Args:
+        manifests: Utterance manifests; of several it is reported too which speakers and ids they share.
+        audio: Whether to open the audio: missing and unreadable files, durations that disagree.
+    """
+    from speechllm.data.check import check_audio, check_lines, check_speakers
+
+    checked = {path: check_lines(path) for path in _given(manifests)}
+    problems = [problem for part in checked.values() for problem in part.problems]
+    if audio:
+        problems += [problem for path, part in checked.items() for problem in check_audio(path, part.lines)]
+    problems += check_speakers({path: list(part.lines.values()) for path, part in checked.items()})
+    _print_problems(problems)
+    if problems:
+        raise SpeechLLMError(f"{len(problems)} problems in {', '.join(map(str, checked))}; the lines above name each")
+    for path, part in checked.items():
+        print(f"{path}: {len(part.lines)} utterances, no problems")
+
+
+def _given(manifests: tuple[Path, ...]) -> list[Path]:
+    if not manifests:
+        raise SpeechLLMError("no manifest given; name at least one JSON Lines file")
+    return list(dict.fromkeys(manifests))
+
+
+def _print_problems(problems: list[Problem]) -> None:
+    for kind in dict.fromkeys(problem.kind for problem in problems):
+        found = [problem.text for problem in problems if problem.kind == kind]
+        print(*found[:SHOWN], sep="\n")
+        if len(found) > SHOWN:
+            print(f"... and {len(found) - SHOWN} more of this kind ({kind})")
