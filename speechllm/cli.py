@@ -21,7 +21,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "corpus": corpora.corpus,
     "prepare": corpora.prepare,
     "transcribe": corpora.transcribe,
-    "manifest": {"validate": manifests.manifest_validate},
+    "manifest": {"validate": manifests.manifest_validate, "stats": manifests.manifest_stats},
     "prompts": {"search": prompts.prompts_search},
     "targets": {
         "generate": targets.targets_generate,
@@ -39,7 +39,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
 
 GROUPS = {
     "hub": "Models by reference: list, fetch.",
-    "manifest": "Utterance manifests: validate.",
+    "manifest": "Utterance manifests: validate, stats.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
     "bench": "Speed on this machine: generate.",

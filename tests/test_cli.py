@@ -37,6 +37,7 @@ ARGUMENTS = {
     ("prepare",): ["CORPUS", "CORPUS_DIR", "OUT"],
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],
     ("manifest", "validate"): ["MANIFEST...", "--audio"],
+    ("manifest", "stats"): ["MANIFEST", "--figure"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
     ("targets", "inspect"): ["TARGETS", "--html"],

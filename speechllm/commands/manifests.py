@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllm.commands.arguments import Manifests
+from speechllm.commands.arguments import Manifest, Manifests
 from speechllm.errors import SpeechLLMError
 
 if TYPE_CHECKING:
@@ -34,6 +34,28 @@ def manifest_validate(manifests: Manifests, audio: bool = True) -> None:
         raise SpeechLLMError(f"{len(problems)} problems in {', '.join(map(str, checked))}; the lines above name each")
     for path, part in checked.items():
         print(f"{path}: {len(part.lines)} utterances, no problems")
+
+
+def manifest_stats(manifest: Manifest, figure: Path | None = None) -> None:
+    """Prints what a manifest holds: hours, speakers, and the values of every field and attribute.
+
+    Args:
+        manifest: Utterance manifest (JSON Lines).
+        figure: Image to draw the same to; .png, .svg or .pdf.
+    """
+    from rich.console import Console
+
+    from speechllm.data.jsonl import numbered_jsonl
+    from speechllm.data.manifest import Utterance
+    from speechllm.data.statistics import draw, statistics
+
+    stats = statistics(utterance for _, utterance in numbered_jsonl(manifest, Utterance))
+    if not stats.utterances:
+        raise SpeechLLMError(f"{manifest}: holds no utterances; expected one JSON object a line")
+    Console().print(stats.table(str(manifest)))
+    if figure is not None:
+        draw(stats, figure, manifest.name)
+        print(figure)
 
 
 def _given(manifests: tuple[Path, ...]) -> list[Path]:
