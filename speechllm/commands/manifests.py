@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from speechllm.commands.arguments import Manifest, Manifests
+from speechllm.commands.arguments import Manifest, Manifests, Out
 from speechllm.errors import SpeechLLMError
 
 if TYPE_CHECKING:
@@ -56,6 +56,54 @@ def manifest_stats(manifest: Manifest, figure: Path | None = None) -> None:
     if figure is not None:
         draw(stats, figure, manifest.name)
         print(figure)
+
+
+def manifest_merge(manifests: Manifests, out: Path) -> None:
+    """Writes several manifests as one.
+
+    Args:
+        manifests: Utterance manifests, in the order to write them in; ids must differ.
+        out: Manifest to write.
+    """
+    from speechllm.data.manifest import relocated, write_manifest
+    from speechllm.data.select import merge
+
+    print(f"{out}: {write_manifest(out, relocated(merge(_given(manifests)), out.parent))} utterances")
+
+
+def manifest_split(manifest: Manifest, out: Out, shares: dict[str, float], seed: int = 0) -> None:
+    """Splits a manifest so that every speaker is in one split only.
+
+    Args:
+        manifest: Utterance manifest (JSON Lines).
+        out: Folder to write; one manifest a split.
+        shares: Names of the splits and their shares of the hours: train 0.9 test 0.1.
+        seed: The same seed gives the same splits.
+    """
+    from speechllm.data.manifest import read_manifest, relocated, write_manifest
+    from speechllm.data.select import split_by_speaker
+
+    for name, part in split_by_speaker(read_manifest(manifest), shares, seed).items():
+        write_manifest(out / f"{name}.jsonl", relocated(part, out))
+        hours = sum(utterance.duration for utterance in part) / 3600
+        print(f"{out / name}.jsonl: {len(part)} utterances, {hours:.2f} hours")
+
+
+def manifest_filter(manifest: Manifest, out: Out, where: tuple[str, ...]) -> None:
+    """Keeps the utterances that meet every condition.
+
+    Args:
+        manifest: Utterance manifest (JSON Lines).
+        out: Manifest to write.
+        where: Conditions on fields and attributes, quoted for the shell: gender=female "duration<20" "language!=en".
+    """
+    from speechllm.data.manifest import read_manifest, relocated, write_manifest
+    from speechllm.data.select import filter_manifest, parse_condition
+
+    conditions = [parse_condition(text) for text in where]
+    utterances = read_manifest(manifest)
+    kept = write_manifest(out, relocated(filter_manifest(utterances, conditions), out.parent))
+    print(f"{out}: {kept} of {len(utterances)} utterances")
 
 
 def _given(manifests: tuple[Path, ...]) -> list[Path]:

@@ -88,7 +88,8 @@ def statistics(utterances: Iterable[Utterance]) -> Statistics:
 def draw(stats: Statistics, path: Path, title: str) -> None:
     """Draws every number as a histogram and every word as a bar, one panel each, to an image file.
 
-    What has one word only is not drawn, the table says it. Histograms leave out the outermost hundredths, so that one stray value does not squeeze the rest into one bar.
+    What has one word only is not drawn, the table says it. Histograms leave out the outermost hundredths, so that one
+    stray value does not squeeze the rest into one bar.
 
     Raises:
         SpeechLLMError: the file's ending is not one of `FIGURE_ENDINGS`.
