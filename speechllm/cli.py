@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from speechllm.commands import bench, corpora, evaluation, models, prompts, targets, training
+from speechllm.commands import bench, corpora, evaluation, manifests, models, prompts, targets, training
 from speechllm.errors import SpeechLLMError, did_you_mean
 
 Group = dict[str, Callable[..., None]]
@@ -21,6 +21,13 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "corpus": corpora.corpus,
     "prepare": corpora.prepare,
     "transcribe": corpora.transcribe,
+    "manifest": {
+        "validate": manifests.manifest_validate,
+        "stats": manifests.manifest_stats,
+        "merge": manifests.manifest_merge,
+        "split": manifests.manifest_split,
+        "filter": manifests.manifest_filter,
+    },
     "prompts": {"search": prompts.prompts_search},
     "targets": {
         "generate": targets.targets_generate,
@@ -38,6 +45,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
 
 GROUPS = {
     "hub": "Models by reference: list, fetch.",
+    "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
     "bench": "Speed on this machine: generate.",

@@ -130,12 +130,20 @@ def read_jsonl(path: Path, kind: type[Record]) -> list[Record]:
 
 def numbered_jsonl(path: Path, kind: type[Record]) -> Iterator[tuple[int, Record]]:
     """As `read_jsonl`, one at a time, with the number of the line in the file, from 1; empty lines are passed over."""
+    for number, line in numbered_lines(path):
+        yield number, parse_line(line, kind, f"{path}:{number}")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not empty, with their numbers from 1, not yet parsed.
+
+    Raises:
+        SpeechLLMError: the file is missing or not UTF-8.
+    """
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, parse_line(line, kind, f"{path}:{number}")
+            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except OSError as error:
         raise SpeechLLMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
