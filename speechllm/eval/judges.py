@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from speechllm.errors import SpeechLLMError
-from speechllm.models.reply import Replier, Sampling
-from speechllm.models.served import ServedReplier
-from speechllm.targets.generation import load_text_llm
+
+if TYPE_CHECKING:  # rules score without torch
+    from speechllm.models.reply import Replier
 
 JUDGE_TOKENS = 512
 """Longest reply of a judge: a brief explanation and the verdict."""
@@ -65,6 +65,8 @@ class LlmJudge:
 
     def __call__(self, questions: Sequence[Question]) -> list[str | None]:
         """See `Judge`."""
+        from speechllm.models.reply import Sampling
+
         conversations = []
         for question in questions:
             system = [{"role": "system", "content": question.system}] if question.system else []
@@ -111,5 +113,9 @@ def load_judge(name: str, server: str | None = None) -> Judge | None:
             raise SpeechLLMError(f"judge {name!r} needs no server; give the LLM's name on {server} as the judge")
         return RuleJudge() if name == "rules" else None
     if server is not None:
+        from speechllm.models.served import ServedReplier
+
         return LlmJudge(ServedReplier(server, name), f"{name} at {server}")
+    from speechllm.targets.generation import load_text_llm
+
     return LlmJudge(load_text_llm(name).reply, name)

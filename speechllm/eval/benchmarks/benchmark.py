@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from speechllm.eval.benchmarks.responses import Row, by_id, read_rows, report
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.benchmarks.responses import Row, by_id, read_rows
 from speechllm.eval.judges import Judge
 
 Status = Literal["right", "wrong", "missing", "not judged", "unparsable"]
@@ -100,18 +101,24 @@ class Item:
     answer: Row | None
 
 
-def read_items(inputs: Inputs, fields: Sequence[str]) -> list[Item]:
+def read_items(inputs: Inputs, fields: Sequence[str]) -> tuple[list[Item], list[str]]:
     """Pairs questions and responses by the first of `fields`; without question files, rows carry both.
 
+    Returns:
+        The items, and a note on responses that answer none of the questions, if there are any.
+
     Raises:
-        SpeechLLMError: a file is damaged, an id is missing or double, or a response answers no question.
+        SpeechLLMError: a file is damaged, an id is missing or double, or no response answers any question.
     """
     answers = by_id((row for path in inputs.responses for row in read_rows(path)), fields)
     if not inputs.questions:
-        return [Item(name, row, row) for name, row in answers.items()]
+        return [Item(name, row, row) for name, row in answers.items()], []
     questions = by_id((row for path in inputs.questions for row in read_rows(path)), fields)
-    report([f"{row.where}: no question has the id {name!r}" for name, row in answers.items() if name not in questions])
-    return [Item(name, row, answers.get(name)) for name, row in questions.items()]
+    strays = [row.where for name, row in answers.items() if name not in questions]
+    if len(strays) == len(answers):
+        raise SpeechLLMError(f"{strays[0]}: neither this response nor any other has a question of the same {fields[0]}")
+    items = [Item(name, row, answers.get(name)) for name, row in questions.items()]
+    return items, [f"responses without a question, left out: {', '.join(strays)}"] if strays else []
 
 
 def percent(rights: Iterable[bool]) -> float | None:

@@ -47,7 +47,8 @@ def _list(found: set[str]) -> str:
 
 
 def _score(inputs: Inputs, fields: Sequence[str], groups: dict[str, str]) -> Scored:
-    verdicts = [_verdict(item, fields, groups) for item in read_items(inputs, ("id",))]
+    items, notes = read_items(inputs, ("id",))
+    verdicts = [_verdict(item, fields, groups) for item in items]
     metrics: dict[str, object] = {}
     for title, key in groups.items():
         pairs = [(value, v.right) for v in verdicts if (value := (v.model_extra or {}).get(key)) is not None]
@@ -55,7 +56,8 @@ def _score(inputs: Inputs, fields: Sequence[str], groups: dict[str, str]) -> Sco
     missing = sum(v.verdict == "missing" for v in verdicts)
     metrics["Total Accuracy"] = percent(v.right for v in verdicts)
     metrics["No prediction count"] = missing
-    notes = [f"{missing} rows without a response count as wrong; the official script passes over them"] * bool(missing)
+    if missing:
+        notes.append(f"{missing} rows without a response count as wrong; the official script passes over them")
     return Scored(verdicts, metrics, notes)
 
 

@@ -10,9 +10,10 @@ from typing import Any
 from speechllm.data.jsonl import write_jsonl, written_aside
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Scored
+from speechllm.eval.benchmarks.ifeval import IFEVAL
 from speechllm.eval.benchmarks.mmau import MMAR, MMAU
 
-BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in (MMAU, MMAR)}
+BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in (MMAU, MMAR, IFEVAL)}
 """By the name that `speechllm score` takes."""
 
 

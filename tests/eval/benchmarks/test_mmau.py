@@ -79,7 +79,11 @@ def test_questions_in_a_file_of_their_own_show_what_is_missing(tmp_path):
     scored = MMAU.score(Inputs([answers], [questions]))
     assert [(v.id, v.verdict) for v in scored.verdicts] == [("1", "missing"), ("2", "right")]
     answers.write_text('{\n"2": "a dog",\n"7": "a dog"\n}')
-    with pytest.raises(SpeechLLMError, match=r"r\.json:3: no question has the id '7'"):
+    scored = MMAU.score(Inputs([answers], [questions]))
+    assert [v.id for v in scored.verdicts] == ["1", "2"]
+    assert f"left out: {answers}:3" in scored.notes[0]
+    answers.write_text('{\n"7": "a dog"\n}')
+    with pytest.raises(SpeechLLMError, match=r"r\.json:2: neither this response nor any other"):
         MMAU.score(Inputs([answers], [questions]))
 
 
