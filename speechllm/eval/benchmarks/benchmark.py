@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.benchmarks.responses import Row, by_id, read_rows
+from speechllm.eval.benchmarks.responses import Fields, Row, by_id, read_rows
 from speechllm.eval.judges import Judge
 
 Status = Literal["right", "wrong", "missing", "not judged", "unparsable"]
@@ -101,7 +101,7 @@ class Item:
     answer: Row | None
 
 
-def read_items(inputs: Inputs, fields: Sequence[str]) -> tuple[list[Item], list[str]]:
+def read_items(inputs: Inputs, fields: Fields) -> tuple[list[Item], list[str]]:
     """Pairs questions and responses by the first of `fields`; without question files, rows carry both.
 
     Returns:
@@ -116,7 +116,7 @@ def read_items(inputs: Inputs, fields: Sequence[str]) -> tuple[list[Item], list[
     questions = by_id((row for path in inputs.questions for row in read_rows(path)), fields)
     strays = [row.where for name, row in answers.items() if name not in questions]
     if len(strays) == len(answers):
-        raise SpeechLLMError(f"{strays[0]}: neither this response nor any other has a question of the same {fields[0]}")
+        raise SpeechLLMError(f"{strays[0]}: neither this response nor any other has a question of the same id")
     items = [Item(name, row, answers.get(name)) for name, row in questions.items()]
     return items, [f"responses without a question, left out: {', '.join(strays)}"] if strays else []
 

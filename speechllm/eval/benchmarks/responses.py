@@ -171,7 +171,11 @@ def _expect(text: str, at: int, sign: str) -> int:
     return at + 1
 
 
-def by_id(rows: Iterable[Row], fields: Sequence[str]) -> dict[str, Row]:
+Fields = Sequence[str | tuple[str, ...]]
+"""What names a row: the first that is there; several in brackets name it together."""
+
+
+def by_id(rows: Iterable[Row], fields: Fields) -> dict[str, Row]:
     """Rows by what names them: the key in a keyed file, else the first of `fields` that is there.
 
     Raises:
@@ -180,15 +184,24 @@ def by_id(rows: Iterable[Row], fields: Sequence[str]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     problems = []
     for row in rows:
-        name = row.key if row.key is not None else row.text(*fields)
-        if name is None or not name.strip():
-            problems.append(f"{row.where}: has no id ({' or '.join(fields)})")
+        name = row.key if row.key is not None else _name(row, fields)
+        if name is None:
+            wanted = " or ".join(field if isinstance(field, str) else " and ".join(field) for field in fields)
+            problems.append(f"{row.where}: has no id ({wanted})")
         elif name in found:
             problems.append(f"{row.where}: the id {name!r} stands at {found[name].where} already")
         else:
             found[name] = row
     report(problems)
     return found
+
+
+def _name(row: Row, fields: Fields) -> str | None:
+    for field in fields:
+        parts = [row.text(part) for part in ((field,) if isinstance(field, str) else field)]
+        if all(part is not None and part.strip() for part in parts):
+            return " | ".join(str(part) for part in parts)
+    return None
 
 
 def report(problems: Sequence[str]) -> None:
