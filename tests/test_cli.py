@@ -49,6 +49,7 @@ ARGUMENTS = {
     ("targets", "from-desta"): ["TARGETS", "OUT"],
     ("train",): ["CONFIG", "--set"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
+    ("score",): ["BENCHMARK", "RESPONSES", "--out", "--questions", "--judge", "--server", "--reference"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],

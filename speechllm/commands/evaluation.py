@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from speechllm.commands.arguments import Checkpoint
+import tyro
+
+from speechllm.commands.arguments import Checkpoint, Positional
 from speechllm.config import EvaluationConfig
 
 DEFAULTS = EvaluationConfig()
+
+BenchmarkName = Annotated[str, Positional, tyro.conf.arg(metavar="BENCHMARK")]
+Responses = Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="RESPONSES...")]
 
 
 def evaluate(
@@ -46,3 +52,34 @@ def evaluate(
     if not found:
         raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
     print_table(run(checkpoint, found, out, config).results)
+
+
+def score(
+    benchmark: BenchmarkName,
+    responses: Responses,
+    out: Path,
+    questions: tuple[Path, ...] = (),
+    judge: str = "none",
+    server: str | None = None,
+    reference: Path | None = None,
+) -> None:
+    """Scores stored responses by a benchmark's own rules: prints the official metrics as one JSON object.
+
+    Args:
+        benchmark: Such as mmau, ifeval, dynamic_superb; a name that does not exist lists them all.
+        responses: The benchmark's own response files, as published.
+        out: Folder for scores.json and rows.jsonl, each row with its verdict and the reason.
+        questions: Files of questions, where a benchmark keeps them apart; they show which responses are missing.
+        judge: Who decides where no rule does: none, rules (needs no LLM), or the reference of an LLM.
+        server: Base URL of an OpenAI-compatible server that runs the judge, which then is the server's model name.
+        reference: scores.json of the untouched text LLM, for Speech-IFEval's forgetting rate.
+    """
+    import json
+
+    from speechllm.eval.benchmarks import registry
+    from speechllm.eval.benchmarks.benchmark import Inputs
+    from speechllm.eval.judges import load_judge
+
+    registry.find(benchmark)
+    inputs = Inputs(responses, questions, load_judge(judge, server), reference)
+    print(json.dumps(registry.score(benchmark, inputs, out), indent=2, ensure_ascii=False))

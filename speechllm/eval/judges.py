@@ -1,0 +1,121 @@
+"""Who decides whether a response is right where no rule of the benchmark does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from speechllm.errors import SpeechLLMError
+
+if TYPE_CHECKING:  # rules score without torch
+    from speechllm.models.reply import Replier
+
+JUDGE_TOKENS = 512
+"""Longest reply of a judge: a brief explanation and the verdict."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One thing to judge, as the benchmark puts it.
+
+    Attributes:
+        system: the benchmark's instructions to the judge; empty if it gives none.
+        user: question, label and response in the benchmark's wording.
+        label: the right answer, for judges that apply rules; None where there is none (chain of thought).
+        response: what is judged.
+    """
+
+    system: str
+    user: str
+    label: str | None
+    response: str
+
+
+class Judge(Protocol):
+    """Anything that replies to a benchmark's questions about responses; the benchmark parses the replies."""
+
+    @property
+    def name(self) -> str:
+        """Who judges, for reports."""
+        ...
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """Replies in order; None where this judge does not decide."""
+        ...
+
+
+class LlmJudge:
+    """A text LLM, local or behind an OpenAI-compatible server; it answers greedily.
+
+    Args:
+        replier: the LLM.
+        name: what reports call it.
+    """
+
+    def __init__(self, replier: Replier, name: str) -> None:
+        self._replier = replier
+        self._name = name
+
+    @property
+    def name(self) -> str:
+        """See `Judge`."""
+        return self._name
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """See `Judge`."""
+        from speechllm.models.reply import Sampling
+
+        conversations = []
+        for question in questions:
+            system = [{"role": "system", "content": question.system}] if question.system else []
+            conversations.append([*system, {"role": "user", "content": question.user}])
+        replies = self._replier(conversations, Sampling(max_new_tokens=JUDGE_TOKENS), "judging")
+        return [reply.text for reply in replies]
+
+
+class RuleJudge:
+    """Needs no LLM: a response is right if it contains the label as whole words, whatever its case and signs.
+
+    It does not see a negation ("not angry") nor a second option beside the right one; an LLM judge does. It decides
+    nothing where there is no label.
+    """
+
+    name = "rules (label contained as whole words)"
+
+    def __call__(self, questions: Sequence[Question]) -> list[str | None]:
+        """See `Judge`."""
+        return [_contained(question) for question in questions]
+
+
+def _contained(question: Question) -> str | None:
+    if question.label is None:
+        return None
+    label, response = words(question.label), words(question.response)
+    found = bool(label) and any(response[at : at + len(label)] == label for at in range(len(response)))
+    return "Result: YES" if found else "Result: NO"
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased words, signs left out."""
+    return re.findall(r"\w+", text.lower())
+
+
+def load_judge(name: str, server: str | None = None) -> Judge | None:
+    """A judge by name: `none`, `rules`, the reference of a local LLM, or the name of an LLM behind a server.
+
+    Raises:
+        SpeechLLMError: the reference or the server is no good, or a server is given without an LLM to judge.
+    """
+    if name in {"none", "rules"}:
+        if server is not None:
+            raise SpeechLLMError(f"judge {name!r} needs no server; give the LLM's name on {server} as the judge")
+        return RuleJudge() if name == "rules" else None
+    if server is not None:
+        from speechllm.models.served import ServedReplier
+
+        return LlmJudge(ServedReplier(server, name), f"{name} at {server}")
+    from speechllm.targets.generation import load_text_llm
+
+    return LlmJudge(load_text_llm(name).reply, name)
