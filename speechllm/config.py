@@ -214,8 +214,10 @@ class EvaluationConfig:
     """Attributes that the ceiling's descriptions mention; all where left out."""
     max_new_tokens: Count = 32
     """Longest reply."""
-    retention: bool = True
-    """Also compare the LLM on text with the untouched one."""
+    retention: Literal["none", "quick", "full"] = "quick"
+    """Compare the LLM on text with the untouched one: on 16 instructions, or on 210 and a passage."""
+    json_form: bool = False
+    """Also ask every open question to be answered as JSON, in three forms."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -398,7 +398,7 @@ def test_evaluation_with_nothing_to_ask_is_refused(trained, tmp_path, refused):
 
 
 def test_an_evaluation_does_not_mix_with_another(trained, corpus, tmp_path, refused):
-    out = ["--manifest", corpus.manifest, "--out", tmp_path / "eval", "--no-retention"]
+    out = ["--manifest", corpus.manifest, "--out", tmp_path / "eval", "--retention", "none"]
     run("eval", trained, *out)
     assert "max_new_tokens differ" in refused("eval", trained, *out, "--max-new-tokens", 7)
 

@@ -15,6 +15,7 @@ from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
 from speechllm.eval.hearing import Answers, score
+from speechllm.eval.json_form import json_tasks
 from speechllm.eval.retention import text_retention
 from speechllm.eval.tasks import Question, Task
 from speechllm.models.modeling import SpeechLLM
@@ -46,6 +47,11 @@ def evaluate(checkpoint: str, tasks: Sequence[Task], out: Path, config: Evaluati
     )
     processor = SpeechLLMProcessor.from_pretrained(checkpoint)
     _settle(out, checkpoint, config, model)
+    if config.json_form:
+        tasks = [
+            *tasks,
+            *(form for task in tasks if task.open and task.metric == "accuracy" for form in json_tasks(task)),
+        ]
     tasks = recognised(tasks, model, out / RECOGNISED)
     sampling = Sampling(max_new_tokens=config.max_new_tokens)
     text = TextReplier(model.language_model, processor.tokenizer)
@@ -65,8 +71,8 @@ def evaluate(checkpoint: str, tasks: Sequence[Task], out: Path, config: Evaluati
         }
         answered.append(Answers(task, replies))
     results = score(answered)
-    if config.retention:
-        results["text_retention"] = text_retention(model, processor)
+    if config.retention != "none":
+        results["text_retention"] = text_retention(model, processor, config.retention)
     write_json(results, out / RESULTS)
     return Evaluated(results, answered)
 

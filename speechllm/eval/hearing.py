@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from speechllm.eval.asking import BARE, CASCADE, CEILING, MODEL
+from speechllm.eval.json_form import json_scores
 from speechllm.eval.metrics import accuracy, correlation, paired_difference, word_error
 from speechllm.eval.tasks import Task
 from speechllm.models.reply import Reply
@@ -36,16 +37,24 @@ def score(answered: Sequence[Answers]) -> dict[str, Any]:
         LLM scores on the bare question or what answering everything with the most frequent answer scores, whichever is
         higher; `ahead_of_cascade`, the paired difference. And drawn from these: `accuracy` (a row a task),
         `mean_accuracy`, `wer`, `ceiling_wer`, `cascade_wer`, `recogniser_wer`, and `agreement`, the share of questions
-        of accuracy to which model and ceiling give the same answer.
+        of accuracy to which model and ceiling give the same answer. Questions to be answered as JSON stand apart, in
+        `json_retention`: shares of replies that are `valid` JSON, that keep to the `schema`, and that hold the true
+        value (`right`), by system.
     """
     tasks = {answers.task.name: _scores(answers) for answers in answered}
-    results: dict[str, Any] = {"tasks": tasks, "accuracy": _accuracies(tasks)}
+    hearing = [answers for answers in answered if answers.task.schema is None]
+    results: dict[str, Any] = {
+        "tasks": tasks,
+        "accuracy": _accuracies({a.task.name: tasks[a.task.name] for a in hearing}),
+    }
     rows = results["accuracy"].values()
     if rows:
         columns = [c for c in (MODEL, CEILING, CASCADE, "chance") if all(c in row for row in rows)]
         results["mean_accuracy"] = {c: sum(row[c] for row in rows) / len(rows) for c in columns}
-        if all(CEILING in a.replies and MODEL in a.replies for a in answered):
-            results["agreement"] = _agreement([a for a in answered if a.task.metric == "accuracy"])
+        if all(CEILING in a.replies and MODEL in a.replies for a in hearing):
+            results["agreement"] = _agreement([a for a in hearing if a.task.metric == "accuracy"])
+    if forms := [told for answers in answered if answers.task.schema for told in [tasks[answers.task.name]]]:
+        results["json_retention"] = _json_retention(forms)
     for answers in answered:
         if answers.task.metric == "wer":
             results |= _transcription(answers, tasks[answers.task.name])
@@ -79,6 +88,8 @@ def _of_system(answers: Answers, system: str) -> dict[str, Any]:
         pairs = zip(task.questions, answers.replies[system], strict=True)
         found = [task.tolerant(question, reply.text) for question, reply in pairs]
         scores["tolerant"] = sum(map(_same, truths, found)) / len(truths)
+    if task.schema is not None:
+        scores |= json_scores([reply.text for reply in answers.replies[system]], task.schema)
     return scores
 
 
@@ -102,6 +113,17 @@ def _accuracies(tasks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         }
         for name, told in tasks.items()
         if told["metric"] == "accuracy"
+    }
+
+
+def _json_retention(forms: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    names = {"valid": "valid", "schema": "schema", "right": "value"}
+    n = sum(told["n"] for told in forms)
+    return {
+        system: {
+            name: sum(told["systems"][system][key] * told["n"] for told in forms) / n for name, key in names.items()
+        }
+        for system in forms[0]["systems"]
     }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from speechllm.data.attributes import ATTRIBUTES, extract_value
 from speechllm.data.describe import describe
@@ -86,6 +86,8 @@ class Task:
     """How a reply is scored, in words for the report."""
     tolerant: Extract | None = None
     """A second way to read a reply, where the official one asks for the very words; both are shown."""
+    schema: dict[str, Any] | None = None
+    """JSON schema that a reply is asked to keep to."""
     open: bool = False
     """Whether the prompt is this package's own and may be put in other words; a benchmark's may not."""
 

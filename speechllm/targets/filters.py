@@ -44,12 +44,17 @@ def verdicts(item: Item, reply: str, finish_reason: str) -> list[Verdict]:
         "empty": lambda: not reply.strip(),
         "truncated": lambda: finish_reason == "length",
         "repetition": lambda: repeats(reply),
-        "refusal": lambda: _REFUSAL.search(reply) is not None,
+        "refusal": lambda: refuses(reply),
         "language": lambda: wrong_language(item, reply),
         "leaked_metadata": lambda: _LEAK.search(reply) is not None and _LEAK.search(item.prompt.text) is None,
         "contradiction": lambda: contradicts(item, reply),
     }
     return [verdict for verdict, holds in tests.items() if holds()]
+
+
+def refuses(reply: str) -> bool:
+    """Whether the reply declines to answer."""
+    return _REFUSAL.search(reply) is not None
 
 
 def repeats(reply: str, times: int = 4) -> bool:
