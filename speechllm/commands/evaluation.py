@@ -23,6 +23,7 @@ def evaluate(
     data: Path | None = None,
     manifest: Path | None = None,
     prompts: Path | None = None,
+    targets: Path | None = None,
     config: EvaluationConfig = DEFAULTS,
 ) -> None:
     """Measures what a checkpoint hears, beside ceiling, cascade and chance, and what is left of the text LLM.
@@ -36,13 +37,16 @@ def evaluate(
         data: Folder of the benchmarks that the tasks need.
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked. Without it, the package's own.
+        targets: Targets about the manifest: how far is what the LLM predicts after hearing from what it does reading?
         config: How to ask.
     """
+    from speechllm.data.manifest import read_manifest
     from speechllm.data.prompts import read_prompts
     from speechllm.errors import SpeechLLMError
     from speechllm.eval.evaluation import evaluate as run
     from speechllm.eval.sources import find_tasks, manifest_tasks, with_prompts
     from speechllm.eval.table import print_table
+    from speechllm.targets.records import read_targets, usable
 
     found = find_tasks(tasks, data)
     if prompts is not None:
@@ -51,7 +55,10 @@ def evaluate(
         found += manifest_tasks(manifest, prompts)
     if not found:
         raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
-    print_table(run(checkpoint, found, out, config).results)
+    if targets is not None and manifest is None:
+        raise SpeechLLMError("--targets are about a manifest; give it with --manifest")
+    about = (read_manifest(manifest), usable(read_targets(targets))) if targets and manifest else None
+    print_table(run(checkpoint, found, out, config, about).results)
 
 
 def score(

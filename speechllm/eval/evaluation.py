@@ -14,6 +14,7 @@ from speechllm.data.jsonl import written_aside
 from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
+from speechllm.eval.gap import speech_text_gap
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.json_form import json_tasks
 from speechllm.eval.retention import text_retention
@@ -22,6 +23,7 @@ from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
+from speechllm.targets.records import TargetRecord
 
 RESPONSES, RECOGNISED, RESULTS, SETTINGS = "responses", "recognised.json", "results.json", "evaluation.json"
 
@@ -34,8 +36,16 @@ class Evaluated:
     answers: list[Answers]
 
 
-def evaluate(checkpoint: str, tasks: Sequence[Task], out: Path, config: EvaluationConfig) -> Evaluated:
+def evaluate(
+    checkpoint: str,
+    tasks: Sequence[Task],
+    out: Path,
+    config: EvaluationConfig,
+    targets: tuple[Sequence[Utterance], Sequence[TargetRecord]] | None = None,
+) -> Evaluated:
     """Asks first and scores after; killed and called again, it goes on where it was.
+
+    With `targets`, utterances and the records about them, the speech-text gap is measured too.
 
     Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json.
 
@@ -71,6 +81,8 @@ def evaluate(checkpoint: str, tasks: Sequence[Task], out: Path, config: Evaluati
         }
         answered.append(Answers(task, replies))
     results = score(answered)
+    if targets is not None:
+        results["gap"] = speech_text_gap(model, processor, *targets)
     if config.retention != "none":
         results["text_retention"] = text_retention(model, processor, config.retention)
     write_json(results, out / RESULTS)
