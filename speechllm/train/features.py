@@ -59,7 +59,7 @@ class FeatureCache:
         return [found[str(number)] for number in range(len(found))], frames
 
     def put(self, utterance: Utterance, windows: Windows, frames: list[int]) -> None:
-        """Keeps a clip's windows and numbers of log-mel frames; a disk that is full keeps nothing, and the run goes on."""
+        """Keeps a clip's windows and numbers of log-mel frames; a full disk keeps nothing, and the run goes on."""
         data = save(
             {str(number): window.contiguous() for number, window in enumerate(windows)} | {FRAMES: torch.tensor(frames)}
         )
