@@ -32,7 +32,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "eval": evaluation.evaluate,
     "export": models.export,
     "chat": models.chat,
-    "bench": {"generate": bench.bench_generate},
+    "bench": {"generate": bench.bench_generate, "train": bench.bench_train},
 }
 """In the order of the loop."""
 
@@ -40,7 +40,7 @@ GROUPS = {
     "hub": "Models by reference: list, fetch.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
-    "bench": "Speed on this machine: generate.",
+    "bench": "Speed on this machine: generate, train.",
 }
 
 

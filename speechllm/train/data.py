@@ -107,6 +107,10 @@ class AudioStore:
                 self._room -= sum(window.nbytes for window in windows)
         return {utterance.id: windows for utterance, (windows, _) in zip(utterances, found, strict=True)}
 
+    def _features(self, utterance: Utterance) -> list[torch.Tensor]:
+        """Log-mel windows, each (M, F)."""
+        return self._processor.features(load_audio(utterance.audio, start=utterance.start, end=utterance.end))
+
     def _from_disk(self, utterances: Sequence[Utterance]) -> list[Encoded] | None:
         """All of the clips or none: those of one batch are always encoded together, so a resumed run rounds alike."""
         found = []
@@ -119,7 +123,7 @@ class AudioStore:
 
     def _run(self, utterances: Sequence[Utterance]) -> list[Encoded]:
         """Runs the encoder; what it gives goes to disk if it is kept there."""
-        log_mel = [self._processor.features(load_audio(u.audio, start=u.start, end=u.end)) for u in utterances]
+        log_mel = [self._features(utterance) for utterance in utterances]
         states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
         rows = iter(zip(states.cpu(), mask.sum(1).tolist(), strict=True))
         found = []
