@@ -40,7 +40,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "score": evaluation.score,
     "export": models.export,
     "chat": models.chat,
-    "bench": {"generate": bench.bench_generate},
+    "bench": {"generate": bench.bench_generate, "train": bench.bench_train},
 }
 """In the order of the loop."""
 
@@ -49,7 +49,7 @@ GROUPS = {
     "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
-    "bench": "Speed on this machine: generate.",
+    "bench": "Speed on this machine: generate, train.",
 }
 
 

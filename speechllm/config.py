@@ -66,6 +66,10 @@ class DataConfig:
     """Target records (JSON Lines) about those utterances."""
     attributes: list[str] | None = None
     """Attributes that the warm-up teaches; all where left out."""
+    feature_cache: Path | None = None
+    """Folder in which to keep what the adapter reads of each clip, for later runs."""
+    feature_cache_gb: Positive = 20.0
+    """Size that the folder may reach; what was used longest ago goes first."""
     bucket: bool = True
     """Put examples of similar length into one batch, so that little is padding."""
     transcript_dropout: Share = 0.1

@@ -18,3 +18,4 @@ Manifests = Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="MANIF
 Out = Annotated[Path, Positional, tyro.conf.arg(metavar="OUT")]
 Question = Annotated[str, Positional, tyro.conf.arg(metavar="QUESTION")]
 Reference = Annotated[str, Positional, tyro.conf.arg(metavar="REFERENCE")]
+Targets = Annotated[Path, Positional, tyro.conf.arg(metavar="TARGETS")]

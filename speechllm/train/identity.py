@@ -15,7 +15,7 @@ from speechllm.errors import SpeechLLMError, did_you_mean
 Identity = dict[str, str]
 """Dotted keys of a config (`stages.0.learning_rate`), and `data.manifest.sha256` and the like, to their values."""
 
-FREE = ("out", "save_every", "keep_last", "max_skipped_steps")
+FREE = ("out", "save_every", "keep_last", "max_skipped_steps", "data.feature_cache", "data.feature_cache_gb")
 """Keys that change nothing that is learned: a run may be moved off a full disk and save more often."""
 
 _SHOWN = 6
@@ -23,8 +23,8 @@ _SHOWN = 6
 
 def identity(config: TrainConfig) -> Identity:
     """The flat keys of a run that decide its outcome, and the hashes of the data it names."""
-    values = {key: value for key, value in asdict(config).items() if key not in FREE}
-    flat = dict(_flatten(json.loads(json.dumps(values, default=str))))
+    flat = dict(_flatten(json.loads(json.dumps(asdict(config), default=str))))
+    flat = {key: value for key, value in flat.items() if key not in FREE}
     for name in ("manifest", "targets"):
         file: Path = getattr(config.data, name)
         if file.exists():

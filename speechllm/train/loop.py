@@ -17,14 +17,14 @@ from speechllm.data.manifest import read_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
 from speechllm.targets.records import read_targets, usable
-from speechllm.train.data import AudioStore, Example, pair_up
+from speechllm.train.data import Example, pair_up
 from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.llm import set_up, training_mode
 from speechllm.train.log import Log, cut_log
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.order import BatchOrder, length
 from speechllm.train.ranks import Ranks, shard
-from speechllm.train.run import BEST, CHECKPOINT, Run, build, prepare, teachable
+from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare, teachable
 from speechllm.train.state import Position, load_state, save_state
 from speechllm.train.steps import Outcome, learning_rate, step_seed, take_step
 from speechllm.train.stopping import StoppedError, StopRequest, listen
@@ -49,14 +49,7 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     set_up(model.language_model, config.model)
     if config.model.shard:
         shard(model.language_model)
-    context = Context(
-        model,
-        processor,
-        AudioStore(model, processor),
-        config.data.attributes,
-        config.data.transcript_dropout,
-        config.seed,
-    )
+    context = make_context(config, model, processor)
     run = prepare(config, context, utterances, pair_up(utterances, records), ranks)
     fit(run, allowed)
     if ranks.main:

@@ -19,7 +19,8 @@ from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import compute_dtype
 from speechllm.targets.records import TargetRecord
-from speechllm.train.data import Example
+from speechllm.train.data import MAX_CACHE_BYTES, AudioStore, Example
+from speechllm.train.features import feature_cache
 from speechllm.train.identity import Identity, identity
 from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
@@ -57,6 +58,14 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         transcript=config.model.transcript,
     )
     return model, SpeechLLMProcessor.for_config(model.config)
+
+
+def make_context(
+    config: TrainConfig, model: SpeechLLM, processor: SpeechLLMProcessor, max_bytes: int = MAX_CACHE_BYTES
+) -> Context:
+    """What all objectives work with; at most `max_bytes` of encoded audio stay in memory."""
+    store = AudioStore(model, processor, max_bytes, feature_cache(config.data, model))
+    return Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
 
 
 def teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) -> list[TargetRecord]:

@@ -6,9 +6,10 @@ import torch
 
 from speechllm.config import StageConfig
 from speechllm.train import loop
-from speechllm.train.data import AudioStore, pair_up
-from speechllm.train.objectives import OBJECTIVES, Context, CrossEntropy, EmbeddingAlignment
+from speechllm.train.data import pair_up
+from speechllm.train.objectives import OBJECTIVES, CrossEntropy, EmbeddingAlignment
 from speechllm.train.ranks import Ranks
+from speechllm.train.run import make_context
 
 TIMINGS = {"examples_per_second", "seconds", "seconds_left"}
 
@@ -22,8 +23,7 @@ CALLS = 4 + 3 * 2
 
 def context_of(config, max_bytes=1 << 30):
     model, processor = loop.build(config)
-    store = AudioStore(model, processor, max_bytes)
-    return Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
+    return make_context(config, model, processor, max_bytes)
 
 
 def run_of(config, corpus, max_bytes=1 << 30):
