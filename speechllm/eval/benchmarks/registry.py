@@ -10,11 +10,14 @@ from typing import Any
 from speechllm.data.jsonl import write_jsonl, written_aside
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Scored
+from speechllm.eval.benchmarks.dynamic_superb import DYNAMIC_SUPERB
 from speechllm.eval.benchmarks.ifeval import IFEVAL
 from speechllm.eval.benchmarks.mmau import MMAR, MMAU
 from speechllm.eval.benchmarks.speech_ifeval import SPEECH_IFEVAL
 
-BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in (MMAU, MMAR, IFEVAL, SPEECH_IFEVAL)}
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark for benchmark in (MMAU, MMAR, IFEVAL, SPEECH_IFEVAL, DYNAMIC_SUPERB)
+}
 """By the name that `speechllm score` takes."""
 
 
