@@ -19,7 +19,7 @@ def offered(instruction: str) -> list[str]:
 
 
 def normal(text: str) -> list[str]:
-    """Words of a text whatever its case, signs, and forms of letters and digits (`３` is `3`); a literal \\n parts them."""
+    """Words whatever their case, signs, and forms of letters and digits (`３` is `3`); a literal \\n parts them."""
     return re.findall(r"\w+", unicodedata.normalize("NFKC", text.replace("\\n", "\n")).casefold())
 
 
