@@ -127,6 +127,13 @@ def percent(rights: Iterable[bool]) -> float | None:
     return round(100 * sum(counted) / len(counted), 2) if counted else None
 
 
+def rate(verdicts: Sequence[Verdict]) -> float | None:
+    """Percent right, unrounded; None if there are no rows, or rows that wait for a judge."""
+    if not verdicts or any(v.verdict == "not judged" for v in verdicts):
+        return None
+    return 100 * sum(v.right for v in verdicts) / len(verdicts)
+
+
 def grouped(pairs: Iterable[tuple[str, bool]]) -> dict[str, float | None]:
     """Percent by group, in the order of first appearance."""
     groups: dict[str, list[bool]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 _OPTIONS = re.compile(r"the answer could be (.+?)\.?\s*$", re.IGNORECASE | re.DOTALL)
 
@@ -38,6 +38,20 @@ def named(response: str, options: Sequence[str]) -> list[str]:
             found.append(option)
             words = _without(words, parts[option])
     return [option for option in options if option in found]
+
+
+def lettered(instruction: str) -> dict[str, str]:
+    """Options by letter: "Which? (a) Paris (b) London"."""
+    parts = re.split(r"\(([a-z])\)", instruction)
+    return {letter: text.strip() for letter, text in zip(parts[1::2], parts[2::2])}
+
+
+def chosen(response: str, options: Mapping[str, str]) -> list[str]:
+    """The letters of the options that a response chooses: by letter (in brackets, alone, in front) or by text."""
+    text = response.strip().lower()
+    found = set(re.findall(r"\(([a-z])\)", text)) | set(re.findall(r"^\W*([a-z])(?:[.):]|\W*$)", text))
+    texts = named(response, [text for text in options.values() if text])
+    return [letter for letter, text in options.items() if letter in found or text in texts]
 
 
 def _without(words: Sequence[str], part: Sequence[str]) -> list[str]:

@@ -13,11 +13,19 @@ from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Scored
 from speechllm.eval.benchmarks.dynamic_superb import DYNAMIC_SUPERB
 from speechllm.eval.benchmarks.ifeval import IFEVAL
 from speechllm.eval.benchmarks.mmau import MMAR, MMAU
+from speechllm.eval.benchmarks.sakura import SAKURA
 from speechllm.eval.benchmarks.speech_ifeval import SPEECH_IFEVAL
 
-BENCHMARKS: dict[str, Benchmark] = {
-    benchmark.name: benchmark for benchmark in (MMAU, MMAR, IFEVAL, SPEECH_IFEVAL, DYNAMIC_SUPERB)
-}
+_ALL = (
+    MMAU,
+    MMAR,
+    IFEVAL,
+    SPEECH_IFEVAL,
+    DYNAMIC_SUPERB,
+    SAKURA,
+)
+
+BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 """By the name that `speechllm score` takes."""
 
 
