@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -11,6 +12,8 @@ from speechllm.eval.benchmarks.options import chosen, contains, lettered, named,
 
 if TYPE_CHECKING:  # rules score without torch
     from speechllm.models.reply import Replier
+
+_NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
 JUDGE_TOKENS = 512
 """Longest reply of a judge: a brief explanation and the verdict."""
@@ -27,6 +30,7 @@ class Question:
         response: what is judged.
         instruction: the question that was asked; judges that apply rules read its options.
         replies: what a judge writes for right and for wrong.
+        extract: the reply is not a verdict but the value or text that the response gives, or N/A.
     """
 
     system: str
@@ -35,6 +39,7 @@ class Question:
     response: str
     instruction: str = ""
     replies: tuple[str, str] = ("Result: YES", "Result: NO")
+    extract: bool = False
 
 
 class Judge(Protocol):
@@ -97,7 +102,17 @@ class RuleJudge:
 def _by_rule(question: Question) -> str | None:
     if question.label is None:
         return None
+    if question.extract:
+        return _value(question.response, question.label)
     return question.replies[0] if _chooses_label(question, question.label) else question.replies[1]
+
+
+def _value(response: str, label: str) -> str:
+    """Where the label is a number, the only number in the response; else all of the response."""
+    if not re.fullmatch(_NUMBER, label.strip()):
+        return response.strip() or "N/A"
+    numbers = re.findall(rf"(?<![\w.]){_NUMBER}(?![\w])", response)
+    return numbers[0] if len(numbers) == 1 else "N/A"
 
 
 def _chooses_label(question: Question, label: str) -> bool:

@@ -13,8 +13,11 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.responses import Fields, Row, by_id, read_rows
 from speechllm.eval.judges import Judge
 
-Status = Literal["right", "wrong", "missing", "not judged", "unparsable"]
-"""`missing` and `unparsable` (a judge's reply without a verdict) count as wrong; `not judged` is in no metric."""
+Status = Literal["right", "wrong", "missing", "not judged", "unparsable", "measured", "n/a"]
+"""`missing` and `unparsable` (a judge's reply without a verdict) count as wrong; `not judged` is in no metric.
+
+`measured` rows enter a metric that is no share of right rows, such as a word error rate; `n/a` rows give it no value.
+"""
 
 
 class Verdict(BaseModel):

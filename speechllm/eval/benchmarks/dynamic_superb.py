@@ -46,10 +46,10 @@ As tables of the SIFT-LLM paper list them by subtotals. The group of any other t
 
 def score(inputs: Inputs) -> Scored:
     """Files of responses, one an instance and named after it; questions likewise (`metadata.json` in its folder)."""
-    questions = _by_instance(inputs.questions)
+    questions = by_instance(inputs.questions)
     verdicts: list[Verdict] = []
     notes: list[str] = []
-    for name, path in _by_instance(inputs.responses).items():
+    for name, path in by_instance(inputs.responses).items():
         if questions and name not in questions:
             raise SpeechLLMError(
                 f"{path}: no file of questions is of the instance {name!r}, but {', '.join(questions)}"
@@ -66,7 +66,7 @@ def score(inputs: Inputs) -> Scored:
         "tolerant accuracy": (tolerant := _accuracies(names, verdicts, "tolerant")),
         "tolerant accuracy by group": _group_means(tolerant),
     }
-    submission, missing = _submission(exact, {**_by_instance(inputs.responses), **questions})
+    submission, missing = _submission(exact, {**by_instance(inputs.responses), **questions})
     return Scored(verdicts, metrics, notes + missing, files={"submission.json": submission})
 
 
@@ -75,7 +75,12 @@ def instance_name(path: Path) -> str:
     return path.parent.name if path.stem in FOLDER_FILES else path.stem
 
 
-def _by_instance(paths: Sequence[Path]) -> dict[str, Path]:
+def by_instance(paths: Sequence[Path]) -> dict[str, Path]:
+    """Files by the instance they are of.
+
+    Raises:
+        SpeechLLMError: two are of the same.
+    """
     found: dict[str, Path] = {}
     for path in paths:
         name = instance_name(path.absolute())

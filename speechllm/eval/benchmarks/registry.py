@@ -11,6 +11,7 @@ from speechllm.data.jsonl import write_jsonl, written_aside
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Scored
 from speechllm.eval.benchmarks.dynamic_superb import DYNAMIC_SUPERB
+from speechllm.eval.benchmarks.dynamic_superb_phase2 import DYNAMIC_SUPERB_PHASE2
 from speechllm.eval.benchmarks.ifeval import IFEVAL
 from speechllm.eval.benchmarks.mmau import MMAR, MMAU
 from speechllm.eval.benchmarks.sakura import SAKURA
@@ -22,6 +23,7 @@ _ALL = (
     IFEVAL,
     SPEECH_IFEVAL,
     DYNAMIC_SUPERB,
+    DYNAMIC_SUPERB_PHASE2,
     SAKURA,
 )
 
