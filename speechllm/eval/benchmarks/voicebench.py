@@ -27,9 +27,11 @@ from speechllm.eval.benchmarks.judging import STORED
 from speechllm.eval.benchmarks.responses import Row, by_id, read_rows
 
 _ANNOUNCED = re.compile(
-    r"\b(?:answer|option|choice|choose|select|pick|be|is)\W{0,6}(?:option\W{0,3})?([a-d])\b(?!\s+\w)"
+    r"\b(?:option|choice)\W{1,6}([a-d])\b|\b(?:answer|choose|select|pick|is|be)\W{1,6}(a(?!\s+\w)|[b-d])\b"
 )
+"""After `is` or `choose`, an `a` before a word is an article."""
 _SIGNED = re.compile(r"(?:^|[\s(\"'*])([a-d])(?=[.):,*\"']|$)", re.MULTILINE)
+_SEVERAL = re.compile(r"\b[a-d]\W{0,3}\s(?:or|and)\s\W{0,3}[a-d]\b(?!\s+\w)")
 _IN_FRONT = re.compile(r"^<[123]>")
 _AT_END = "<|user|>"
 _RATING = re.compile(r"\[\[(\d+)\]\]")
@@ -105,8 +107,10 @@ def option_letter(response: str) -> str | None:
     text = response.strip().lower()
     if text in set("abcd"):
         return text.upper()
+    if _SEVERAL.search(text):
+        return None
     for pattern in (_ANNOUNCED, _SIGNED):
-        found = set(pattern.findall(text))
+        found = {letter for match in pattern.finditer(text) for letter in match.groups() if letter}
         if len(found) == 1:
             return found.pop().upper()
         if found:
