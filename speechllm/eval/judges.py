@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from speechllm.errors import SpeechLLMError
+from speechllm.eval.benchmarks.options import chosen, contains, lettered, named, normal, offered
 
 if TYPE_CHECKING:  # rules score without torch
     from speechllm.models.reply import Replier
+
+_NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
 JUDGE_TOKENS = 512
 """Longest reply of a judge: a brief explanation and the verdict."""
@@ -25,12 +28,18 @@ class Question:
         user: question, label and response in the benchmark's wording.
         label: the right answer, for judges that apply rules; None where there is none (chain of thought).
         response: what is judged.
+        instruction: the question that was asked; judges that apply rules read its options.
+        replies: what a judge writes for right and for wrong.
+        extract: the reply is not a verdict but the value or text that the response gives, or N/A.
     """
 
     system: str
     user: str
     label: str | None
     response: str
+    instruction: str = ""
+    replies: tuple[str, str] = ("Result: YES", "Result: NO")
+    extract: bool = False
 
 
 class Judge(Protocol):
@@ -76,30 +85,44 @@ class LlmJudge:
 
 
 class RuleJudge:
-    """Needs no LLM: a response is right if it contains the label as whole words, whatever its case and signs.
+    """Needs no LLM: a response is right if it chooses the label and no other option.
 
-    It does not see a negation ("not angry") nor a second option beside the right one; an LLM judge does. It decides
-    nothing where there is no label.
+    Options stand in the instruction, as "(a) ... (b) ..." or "The answer could be ...". Without any, the response has
+    to contain the label as whole words, whatever its case and signs. Rules do not see a negation ("not angry") nor
+    another word for the label ("furious"); an LLM judge does. They decide nothing where there is no label.
     """
 
-    name = "rules (label contained as whole words)"
+    name = "rules (the label chosen, and no other option)"
 
     def __call__(self, questions: Sequence[Question]) -> list[str | None]:
         """See `Judge`."""
-        return [_contained(question) for question in questions]
+        return [_by_rule(question) for question in questions]
 
 
-def _contained(question: Question) -> str | None:
+def _by_rule(question: Question) -> str | None:
     if question.label is None:
         return None
-    label, response = words(question.label), words(question.response)
-    found = bool(label) and any(response[at : at + len(label)] == label for at in range(len(response)))
-    return "Result: YES" if found else "Result: NO"
+    if question.extract:
+        return _value(question.response, question.label)
+    return question.replies[0] if _chooses_label(question, question.label) else question.replies[1]
 
 
-def words(text: str) -> list[str]:
-    """Lower-cased words, signs left out."""
-    return re.findall(r"\w+", text.lower())
+def _value(response: str, label: str) -> str:
+    """Where the label is a number, the only number in the response; else all of the response."""
+    if not re.fullmatch(_NUMBER, label.strip()):
+        return response.strip() or "N/A"
+    numbers = re.findall(rf"(?<![\w.]){_NUMBER}(?![\w])", response)
+    return numbers[0] if len(numbers) == 1 else "N/A"
+
+
+def _chooses_label(question: Question, label: str) -> bool:
+    letters = lettered(question.instruction)
+    if wanted := chosen(label, letters):
+        return chosen(question.response, letters) == wanted
+    if options := offered(question.instruction):
+        others = [option for option in options if normal(option) != normal(label)]
+        return named(question.response, [label, *others]) == [label]
+    return contains(normal(question.response), normal(label))
 
 
 def load_judge(name: str, server: str | None = None) -> Judge | None:

@@ -23,17 +23,35 @@ def test_an_llm_judge_asks_greedily_and_in_order():
     assert judge.name == "some LLM"
 
 
+CITIES = "Which city? (a) York (b) New York (c) Rome"
+
+
 @pytest.mark.parametrize(
-    ("label", "response", "reply"),
+    ("instruction", "label", "response", "right"),
     [
-        ("happy", "She sounds HAPPY!", "Result: YES"),
-        ("happy", "She sounds unhappy.", "Result: NO"),
-        ("(a) New York", "the answer is a, New York", "Result: YES"),
-        ("New York", "York, the new one", "Result: NO"),
-        ("happy", "", "Result: NO"),
-        ("", "anything", "Result: NO"),
-        (None, "anything", None),
+        ("How?", "happy", "She sounds HAPPY!", True),
+        ("How?", "happy", "She sounds unhappy.", False),
+        ("How?", "New York", "York, the new one", False),
+        ("How?", "happy", "", False),
+        ("How?", "", "anything", False),
+        ("How? The answer could be happy or sad.", "happy", "happy", True),
+        ("How? The answer could be happy or sad.", "happy", "happy, not sad", False),
+        (CITIES, "(b) New York", "It is New York.", True),
+        (CITIES, " (b) New York", "b", True),
+        (CITIES, "(b) New York", "B. New York", True),
+        (CITIES, "(b) New York", "(b)", True),
+        (CITIES, "New York", "(b) new york", True),
+        (CITIES, "(b) New York", "(a) or (b)", False),
+        (CITIES, "(b) New York", "New York or Rome", False),
+        (CITIES, "(b) New York", "York", False),
+        (CITIES, "(b) New York", "a big city", False),  # an article is no choice
+        (CITIES, "(b) New York", "Paris", False),
     ],
 )
-def test_rules_look_for_the_label_as_whole_words(label, response, reply):
-    assert RuleJudge()([Question("", "", label, response)]) == [reply]
+def test_rules_decide_by_label_and_options(instruction, label, response, right):
+    question = Question("", "", label, response, instruction, replies=("good", "bad"))
+    assert RuleJudge()([question]) == ["good" if right else "bad"]
+
+
+def test_rules_decide_nothing_without_a_label():
+    assert RuleJudge()([Question("", "", None, "anything")]) == [None]

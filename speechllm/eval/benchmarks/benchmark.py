@@ -13,8 +13,11 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.responses import Fields, Row, by_id, read_rows
 from speechllm.eval.judges import Judge
 
-Status = Literal["right", "wrong", "missing", "not judged", "unparsable"]
-"""`missing` and `unparsable` (a judge's reply without a verdict) count as wrong; `not judged` is in no metric."""
+Status = Literal["right", "wrong", "missing", "not judged", "unparsable", "measured", "n/a"]
+"""`missing` and `unparsable` (a judge's reply without a verdict) count as wrong; `not judged` is in no metric.
+
+`measured` rows enter a metric that is no share of right rows, such as a word error rate; `n/a` rows give it no value.
+"""
 
 
 class Verdict(BaseModel):
@@ -125,6 +128,13 @@ def percent(rights: Iterable[bool]) -> float | None:
     """Share in percent, to two decimals as published tables give it; None for no rows."""
     counted = [bool(right) for right in rights]
     return round(100 * sum(counted) / len(counted), 2) if counted else None
+
+
+def rate(verdicts: Sequence[Verdict]) -> float | None:
+    """Percent right, unrounded; None if there are no rows, or rows that wait for a judge."""
+    if not verdicts or any(v.verdict == "not judged" for v in verdicts):
+        return None
+    return 100 * sum(v.right for v in verdicts) / len(verdicts)
 
 
 def grouped(pairs: Iterable[tuple[str, bool]]) -> dict[str, float | None]:

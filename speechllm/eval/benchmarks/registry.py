@@ -9,12 +9,29 @@ from typing import Any
 
 from speechllm.data.jsonl import write_jsonl, written_aside
 from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.eval.benchmarks.air_bench import AIR_BENCH
 from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Scored
+from speechllm.eval.benchmarks.dynamic_superb import DYNAMIC_SUPERB
+from speechllm.eval.benchmarks.dynamic_superb_phase2 import DYNAMIC_SUPERB_PHASE2
 from speechllm.eval.benchmarks.ifeval import IFEVAL
 from speechllm.eval.benchmarks.mmau import MMAR, MMAU
+from speechllm.eval.benchmarks.sakura import SAKURA
 from speechllm.eval.benchmarks.speech_ifeval import SPEECH_IFEVAL
+from speechllm.eval.benchmarks.voicebench import VOICEBENCH
 
-BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in (MMAU, MMAR, IFEVAL, SPEECH_IFEVAL)}
+_ALL = (
+    MMAU,
+    MMAR,
+    IFEVAL,
+    SPEECH_IFEVAL,
+    DYNAMIC_SUPERB,
+    DYNAMIC_SUPERB_PHASE2,
+    SAKURA,
+    AIR_BENCH,
+    VOICEBENCH,
+)
+
+BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for benchmark in _ALL}
 """By the name that `speechllm score` takes."""
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from json import JSONDecodeError, JSONDecoder
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from speechllm.errors import SpeechLLMError
 
@@ -26,11 +26,13 @@ class Row:
         data: its fields.
         where: file and line, `file.jsonl:12`, to open error messages.
         key: what names it in a file that is one object keyed by file name or id, else None.
+        header: what stands beside the rows, in a file that holds them under a key of their own.
     """
 
     data: dict[str, Any]
     where: str
     key: str | None = None
+    header: Mapping[str, Any] = field(default_factory=dict)
 
     def text(self, *fields: str) -> str | None:
         """The first of `fields` that is there, as text; None if all are missing or null.
@@ -38,12 +40,12 @@ class Row:
         Raises:
             SpeechLLMError: it is a list or an object.
         """
-        for field in fields:
-            value = self.data.get(field)
+        for name in fields:
+            value = self.data.get(name)
             if value is None:
                 continue
             if isinstance(value, list | dict):
-                raise SpeechLLMError(f"{self.where}: {field} is {type(value).__name__}, not text; give the response")
+                raise SpeechLLMError(f"{self.where}: {name} is {type(value).__name__}, not text; give the response")
             return str(value)
         return None
 
@@ -62,8 +64,12 @@ class Row:
         return value
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path, inside: str | None = None) -> list[Row]:
     """Reads JSON lines, a JSON list, or a JSON object keyed by file name or id.
+
+    Args:
+        path: the file.
+        inside: the key under which the rows stand, if the file is one object that has it.
 
     Raises:
         SpeechLLMError: the file cannot be read, is empty, is not UTF-8, or has lines that are not JSON objects; names
@@ -73,7 +79,7 @@ def read_rows(path: Path) -> list[Row]:
     text = _decoded(path)
     if not text.strip():
         raise SpeechLLMError(f"{path}: is empty; expected responses as JSON lines, a JSON list or a JSON object")
-    return _document(path, text) if _is_document(path, text) else _lines(path, text)
+    return _document(path, text, inside) if _is_document(path, text) else _lines(path, text)
 
 
 def _decoded(path: Path) -> str:
@@ -122,9 +128,26 @@ def _lines(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _document(path: Path, text: str) -> list[Row]:
+class _Member(NamedTuple):
+    key: str | None
+    value: Any
+    line: int
+    start: int
+
+
+def _document(path: Path, text: str, inside: str | None) -> list[Row]:
+    members = list(_members(path, text, 0, 1))
+    wrapped = next((m for m in members if inside is not None and m.key == inside), None)
+    if wrapped is not None and isinstance(wrapped.value, dict | list):
+        header = {m.key: m.value for m in members if m.key is not None and m.key != inside}
+        rows = _rows(path, list(_members(path, text, wrapped.start, wrapped.line)))
+        return [replace(row, header=header) for row in rows]
+    return _rows(path, members)
+
+
+def _rows(path: Path, members: Sequence[_Member]) -> list[Row]:
     rows, problems = [], []
-    for key, value, line in _members(path, text):
+    for key, value, line, _ in members:
         where = f"{path}:{line}"
         if isinstance(value, dict):
             rows.append(Row(value, where, key))
@@ -136,9 +159,9 @@ def _document(path: Path, text: str) -> list[Row]:
     return rows
 
 
-def _members(path: Path, text: str) -> Iterator[tuple[str | None, Any, int]]:
-    """Key (None in a list), value and line of each member; read one by one, since a dict would hide duplicates."""
-    decoder, at, line, counted = JSONDecoder(), _skip(text, 0), 1, 0
+def _members(path: Path, text: str, start: int, line: int) -> Iterator[_Member]:
+    """Members of the list or object at `start`, read one by one, since a dict would hide duplicates."""
+    decoder, at, counted = JSONDecoder(), _skip(text, start), start
     keyed, close = text[at] == "{", "}" if text[at] == "{" else "]"
     at = _skip(text, at + 1)
     try:
@@ -148,13 +171,13 @@ def _members(path: Path, text: str) -> Iterator[tuple[str | None, Any, int]]:
             if keyed:
                 key, at = decoder.raw_decode(text, at)
                 at = _skip(text, _expect(text, _skip(text, at), ":"))
+            begun = at
             value, at = decoder.raw_decode(text, at)
-            yield key, value, line
+            yield _Member(key, value, line, begun)
             at = _skip(text, at)
             if text[at : at + 1] != close:
                 at = _skip(text, _expect(text, at, ","))
-        end = _skip(text, at + 1)
-        if end < len(text):
+        if start == 0 and (end := _skip(text, at + 1)) < len(text):
             raise JSONDecodeError("Extra data", text, end)
     except JSONDecodeError as error:
         raise SpeechLLMError(f"{path}:{error.lineno}: is not JSON ({error.msg}); is the file whole?") from error
@@ -186,7 +209,7 @@ def by_id(rows: Iterable[Row], fields: Fields) -> dict[str, Row]:
     for row in rows:
         name = row.key if row.key is not None else _name(row, fields)
         if name is None:
-            wanted = " or ".join(field if isinstance(field, str) else " and ".join(field) for field in fields)
+            wanted = " or ".join(names if isinstance(names, str) else " and ".join(names) for names in fields)
             problems.append(f"{row.where}: has no id ({wanted})")
         elif name in found:
             problems.append(f"{row.where}: the id {name!r} stands at {found[name].where} already")
@@ -197,8 +220,8 @@ def by_id(rows: Iterable[Row], fields: Fields) -> dict[str, Row]:
 
 
 def _name(row: Row, fields: Fields) -> str | None:
-    for field in fields:
-        parts = [row.text(part) for part in ((field,) if isinstance(field, str) else field)]
+    for names in fields:
+        parts = [row.text(part) for part in ((names,) if isinstance(names, str) else names)]
         if all(part is not None and part.strip() for part in parts):
             return " | ".join(str(part) for part in parts)
     return None

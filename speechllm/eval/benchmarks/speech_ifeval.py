@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Item, Scored, Verdict, grouped, read_items
+from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Item, Scored, Verdict, grouped, rate, read_items
 from speechllm.eval.benchmarks.checkers import Instructions, unfollowed
 from speechllm.eval.benchmarks.departures import speech_checkers
 from speechllm.eval.benchmarks.judging import Judgement, judged_by, read_verdict, replies
@@ -95,23 +95,16 @@ def _verdict(item: Item, judgement: Judgement | None) -> Verdict:
 
 def _metrics(verdicts: Sequence[Verdict], reference: Path | None) -> dict[str, Any]:
     rows = {part: [v for v in verdicts if (v.model_extra or {})["part"] == part] for part in SIZES}
-    rates = {part: _rate(found) for part, found in rows.items()}
-    known = [rate for rate in rates.values() if rate is not None]
-    rate = sum(known) / len(known) if len(known) == len(rates) else None
+    rates = {part: rate(found) for part, found in rows.items()}
+    known = [value for value in rates.values() if value is not None]
+    mean = sum(known) / len(known) if len(known) == len(rates) else None
     checked = [(GROUPS.get(name, "other"), v.right) for v in verdicts for name in _names(v)]
     return {
         **{part: None if value is None else round(value, 2) for part, value in rates.items()},
-        "IFrate": None if rate is None else round(rate, 2),
-        "delta": None if rate is None or reference is None else round(100 * (rate / _reference(reference) - 1), 2),
+        "IFrate": None if mean is None else round(mean, 2),
+        "delta": None if mean is None or reference is None else round(100 * (mean / _reference(reference) - 1), 2),
         "groups": dict(sorted(grouped(checked).items())),
     }
-
-
-def _rate(verdicts: Sequence[Verdict]) -> float | None:
-    """Percent right, unrounded; None if there are no rows, or rows that wait for a judge."""
-    if not verdicts or any(v.verdict == "not judged" for v in verdicts):
-        return None
-    return 100 * sum(v.right for v in verdicts) / len(verdicts)
 
 
 def _names(verdict: Verdict) -> list[str]:
@@ -120,8 +113,7 @@ def _names(verdict: Verdict) -> list[str]:
 
 def _reference(path: Path) -> float:
     try:
-        rate = json.loads(path.read_text(encoding="utf-8"))["metrics"]["IFrate"]
-        return float(rate)
+        return float(json.loads(path.read_text(encoding="utf-8"))["metrics"]["IFrate"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpeechLLMError(
             f"{path}: is no scores.json with an IFrate; score the text LLM's responses with `speechllm score`"

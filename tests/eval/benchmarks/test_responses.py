@@ -39,6 +39,18 @@ def test_rows_know_their_line(tmp_path):
     assert [row.where for row in read_rows(path)] == [f"{path}:2", f"{path}:6"]
 
 
+def test_rows_inside_an_object(tmp_path):
+    whole = {"model": "m", "results": {"a": {"response": "yes"}, "b": {"response": "no"}}}
+    path = _file(tmp_path, "r.json", json.dumps(whole, indent=1))
+    rows = read_rows(path, inside="results")
+    assert [(row.key, row.where, dict(row.header)) for row in rows] == [
+        ("a", f"{path}:4", {"model": "m"}),
+        ("b", f"{path}:7", {"model": "m"}),
+    ]
+    path = _file(tmp_path, "r.json", json.dumps(whole["results"], indent=1))
+    assert [row.key for row in read_rows(path, inside="results")] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
