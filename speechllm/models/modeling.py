@@ -89,7 +89,7 @@ class SpeechLLM(PreTrainedModel):
         Args:
             encoder: model reference of a Whisper.
             llm: model reference of an instruction-tuned LLM.
-            adapter: `{"type": "pooled" | "qformer", ...}`.
+            adapter: `{"type": name, ...}` with a name in `speechllm.models.adapters.ADAPTERS` and its settings.
             dtype: of the frozen parts; "auto" is what each was stored in. The adapter itself is always float32.
             settings: more fields of `SpeechLLMConfig`.
         """
