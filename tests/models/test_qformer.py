@@ -66,8 +66,10 @@ def reference(weights, taps):
     for number, frames in enumerate(taps):
         x = weights["queries"][number]
         for block in ("blocks.0", "blocks.1"):
-            x = layer_norm(weights, f"{block}.attention_norm", x + attention(weights, f"{block}.attention", x, x), 1e-12)
-            x = layer_norm(weights, f"{block}.cross_norm", x + attention(weights, f"{block}.cross", x, frames), 1e-12)
+            heard = x + attention(weights, f"{block}.attention", x, x)
+            x = layer_norm(weights, f"{block}.attention_norm", heard, 1e-12)
+            heard = x + attention(weights, f"{block}.cross", x, frames)
+            x = layer_norm(weights, f"{block}.cross_norm", heard, 1e-12)
             inner = dense(weights, f"{block}.ffn.2", gelu(dense(weights, f"{block}.ffn.0", x)))
             x = layer_norm(weights, f"{block}.ffn_norm", x + inner, 1e-12)
         scores = weights["tap_weights"].exp()
