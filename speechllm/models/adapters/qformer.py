@@ -9,7 +9,6 @@ from torch import nn
 
 from speechllm.models.adapters.base import Adapter, at_least_one, register
 
-
 EPSILON = 1e-12
 """In the blocks' LayerNorms, as in BERT; `norm`, after the taps are mixed, has PyTorch's 1e-5, as theirs."""
 
