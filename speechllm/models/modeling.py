@@ -180,7 +180,7 @@ class SpeechLLM(PreTrainedModel):
 
     @torch.no_grad()
     def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
-        """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; nothing here is trained."""
+        """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; not trained."""
         features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
         states, mask = encode(self.audio_tower, features, input_features_mask.to(self.device), self.config.audio_layers)
         return self.multi_modal_projector.reduce(states, mask)

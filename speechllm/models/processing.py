@@ -86,8 +86,8 @@ class SpeechLLMProcessor(ProcessorMixin):
             complete: see `tokenise`.
 
         Returns:
-            What `tokenise` returns and, if there is audio, `input_features` (W, M, F), for a waveform encoder (W, F), and
-            `input_features_mask` (W, F) over all windows of the batch.
+            What `tokenise` returns and, if there is audio, `input_features` (W, M, F), or (W, F) for a waveform
+            encoder, and `input_features_mask` (W, F) over all windows of the batch.
         """
         windows = [[self.features(read_audio_part(p)) for p in audio_parts(messages)] for messages in conversations]
         frames = [[[window.shape[-1] for window in part] for part in parts] for parts in windows]

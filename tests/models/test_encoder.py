@@ -124,5 +124,7 @@ def test_the_encoder_is_taken_out_of_a_whole_model(whisper):
 
 def test_another_family_is_an_error_that_names_it():
     config = BertConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)
-    with pytest.raises(SpeechLLMError, match="encoder BertModel is not supported; use a Whisper, wav2vec2, HuBERT or WavLM"):
+    with pytest.raises(
+        SpeechLLMError, match="encoder BertModel is not supported; use a Whisper, wav2vec2, HuBERT or WavLM"
+    ):
         take_encoder(BertModel(config))
