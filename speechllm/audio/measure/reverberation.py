@@ -37,8 +37,8 @@ def reverberation_time(spectrum: NDArray[np.float32]) -> float | None:
     Decays of the level in bands are found and lines fitted to them, after Prego et al. (2012, blind estimation of the
     reverberation time from subband decays); speech itself breaks off faster than most rooms, so that the median decay
     tells the room. Held against rooms of known time around clips that the fit did not see: estimates correlate with
-    the truth at 0.9; human speech in rooms of 0.2, 0.4, 0.6, 0.8 and 1.2 s reads as 0.26, 0.52, 0.73, 0.86 and 1.17 s
-    with a deviation of a sixth to a quarter, as 0.1 s more in noise 20 dB down, and as 0.17 s in no room at all.
+    the truth at 0.9; human speech in rooms of 0.2, 0.4, 0.6, 0.8 and 1.2 s reads as about 0.25, 0.55, 0.75, 0.95
+    and 1.1 s with a deviation of a sixth to a quarter, as 0.1 s more in noise 20 dB down, as 0.17 s in no room at all.
 
     Args:
         spectrum: power, (257, frames), from `power_spectrum`.
