@@ -14,6 +14,27 @@ from speechllm.errors import SpeechLLMError
 
 Attribute = str | int | float
 
+SEGMENT_SLACK_S = 0.1
+"""A segment may end this much after its utterance does: annotations are rounded."""
+
+
+class Segment(BaseModel):
+    """A stretch of an utterance in which one speaker talks or one thing sounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    start: float = Field(ge=0, description="seconds into the utterance")
+    end: float = Field(ge=0, description="seconds into the utterance")
+    text: str | None = None
+    speaker: str | None = None
+    attributes: dict[str, Attribute] = Field(default_factory=dict, description="gender, emotion, pitch, ...")
+
+    @model_validator(mode="after")
+    def _end_after_start(self) -> Segment:
+        if self.end <= self.start:
+            raise ValueError(f"end: {self.end:g} s is not after start, {self.start:g} s")
+        return self
+
 
 class Utterance(BaseModel):
     """One piece of audio and what is known about it."""
@@ -33,11 +54,21 @@ class Utterance(BaseModel):
     split: str | None = None
     start: float | None = Field(default=None, ge=0, description="seconds into the file")
     end: float | None = Field(default=None, ge=0, description="seconds into the file")
+    segments: list[Segment] | None = Field(default=None, description="who says what when, where several do")
 
     @model_validator(mode="after")
     def _end_after_start(self) -> Utterance:
         if self.end is not None and self.end <= (self.start or 0.0):
             raise ValueError(f"end: {self.end:g} s is not after start, {self.start or 0.0:g} s")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_inside(self) -> Utterance:
+        for number, segment in enumerate(self.segments or ()):
+            if segment.end > self.duration + SEGMENT_SLACK_S:
+                raise ValueError(
+                    f"segments.{number}: ends at {segment.end:g} s, the utterance lasts {self.duration:g} s"
+                )
         return self
 
 
