@@ -122,7 +122,7 @@ def measure(
         limits: Such a file, from another manifest, to use its limits here.
         processes: How many measure at once; one a processor where not given.
     """
-    from speechllm.data import bins, measuring
+    from speechllm.data import bins, measuring, parallel
     from speechllm.data.manifest import read_manifest, relocated, write_manifest
 
     if calibrate and limits is not None:
@@ -135,7 +135,7 @@ def measure(
         chosen = bins.calibrate(measured)
         bins.write_limits(out.with_name(f"{out.name}.limits.json"), chosen)
     count = write_manifest(out, relocated(measuring.put_into_words(measured, chosen), out.parent))
-    measuring.partial_path(out).unlink(missing_ok=True)
+    parallel.kept_path(out).unlink(missing_ok=True)
     print(f"{out}: {count} utterances measured")
 
 

@@ -10,7 +10,8 @@ from speechllm.cli import main
 from speechllm.data import measuring
 from speechllm.data.bins import Limits, read_limits
 from speechllm.data.manifest import Utterance, read_manifest, write_manifest
-from speechllm.data.measuring import measure_all, partial_path, put_into_words
+from speechllm.data.measuring import measure_all, put_into_words
+from speechllm.data.parallel import kept_path
 from speechllm.errors import SpeechLLMError
 from speechllm.testing.corpus import tone
 
@@ -62,7 +63,7 @@ def test_a_killed_run_goes_on_and_measures_nothing_twice(manifest, tmp_path, mon
         counted(patch, stop_after=33)
         with pytest.raises(KeyboardInterrupt):
             measure_all(utterances, out, processes=1)
-    with partial_path(out).open("a") as file:
+    with kept_path(out).open("a") as file:
         file.write(
             '["torn',
         )
@@ -82,8 +83,8 @@ def test_another_text_is_measured_anew(manifest, tmp_path, monkeypatch):
 
 
 def test_a_damaged_file_of_finished_measures_is_named(manifest, tmp_path):
-    partial_path(tmp_path / "o.jsonl").write_text("nonsense\n")
-    with pytest.raises(SpeechLLMError, match=r"o.jsonl.measured.partial:1: is damaged; delete"):
+    kept_path(tmp_path / "o.jsonl").write_text("nonsense\n")
+    with pytest.raises(SpeechLLMError, match=r"o.jsonl.partial:1: is damaged; delete"):
         measure_all(read_manifest(manifest), tmp_path / "o.jsonl", processes=1)
 
 
@@ -113,7 +114,7 @@ def test_the_command_calibrates_and_lends_its_limits(manifest, tmp_path, capsys)
     assert main(["measure", str(manifest), str(out), "--calibrate", "True", "--processes", "1"]) == 0
     words = [u.attributes["pitch"] for u in read_manifest(out)]
     assert [words.count(w) for w in ("very low", "low", "medium", "high", "very high")] == [4, 8, 16, 8, 4]
-    assert not partial_path(out).exists()
+    assert not kept_path(out).exists()
     limits = f"{out}.limits.json"
     assert read_limits(limits).pitch != Limits().pitch
     assert main(["measure", str(manifest), str(other), "--limits", limits, "--processes", "1"]) == 0
