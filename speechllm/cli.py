@@ -28,6 +28,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
         "split": manifests.manifest_split,
         "filter": manifests.manifest_filter,
     },
+    "measure": manifests.measure,
     "prompts": {"search": prompts.prompts_search},
     "targets": {
         "generate": targets.targets_generate,

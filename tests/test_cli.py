@@ -42,6 +42,7 @@ ARGUMENTS = {
     ("manifest", "merge"): ["MANIFEST...", "--out"],
     ("manifest", "split"): ["MANIFEST", "OUT", "--shares", "--seed"],
     ("manifest", "filter"): ["MANIFEST", "OUT", "--where"],
+    ("measure",): ["MANIFEST", "OUT", "--calibrate", "--limits", "--processes"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
     ("targets", "inspect"): ["TARGETS", "--html"],
