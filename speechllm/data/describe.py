@@ -84,8 +84,8 @@ def _parts(utterance: Utterance, wording: Wording, attributes: Sequence[str] | N
     for one in sorted(utterance.segments, key=lambda segment: (segment.start, segment.end)):
         first = round(one.start)
         spans = (_stamp(first), _stamp(max(first + 1, round(one.end))))
-        known = _facts(one.attributes, wording, attributes)
-        whole.append(_Part(spans, known, one.speaker, one.text, segment=True))
+        told = _facts(one.attributes, wording, attributes)
+        whole.append(_Part(spans, told, one.speaker, one.text, segment=True))
     return whole
 
 
