@@ -54,6 +54,7 @@ ARGUMENTS = {
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
+    ("bench", "train"): ["MANIFEST", "TARGETS", "--encoder", "--llm", "--adapter", "--each", "--profile", "--json"],
 }
 
 CONFIG = """

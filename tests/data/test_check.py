@@ -105,7 +105,7 @@ def test_the_command_prints_each_problem_and_fails(corpus, capsys):
     assert told.out.count("no such audio file") == 20
     assert "... and 5 more of this kind (audio)" in told.out
     assert "25 problems" in told.err
-    assert main(["manifest", "validate", str(path), "--audio", "False"]) == 0
+    assert main(["manifest", "validate", str(path), "--no-audio"]) == 0
     assert capsys.readouterr().out == f"{path}: 26 utterances, no problems\n"
 
 

@@ -111,7 +111,7 @@ def test_the_corpus_s_own_words_stay():
 
 def test_the_command_calibrates_and_lends_its_limits(manifest, tmp_path, capsys):
     out, other = tmp_path / "new" / "o.jsonl", tmp_path / "p.jsonl"
-    assert main(["measure", str(manifest), str(out), "--calibrate", "True", "--processes", "1"]) == 0
+    assert main(["measure", str(manifest), str(out), "--calibrate", "--processes", "1"]) == 0
     words = [u.attributes["pitch"] for u in read_manifest(out)]
     assert [words.count(w) for w in ("very low", "low", "medium", "high", "very high")] == [4, 8, 16, 8, 4]
     assert not kept_path(out).exists()
@@ -120,6 +120,6 @@ def test_the_command_calibrates_and_lends_its_limits(manifest, tmp_path, capsys)
     assert main(["measure", str(manifest), str(other), "--limits", limits, "--processes", "1"]) == 0
     assert [u.attributes["pitch"] for u in read_manifest(other)] == words
     assert json.loads(other.read_text().splitlines()[0])["audio"] == "audio/0.wav"
-    assert main(["measure", str(manifest), str(other), "--limits", limits, "--calibrate", "True"]) == 2
+    assert main(["measure", str(manifest), str(other), "--limits", limits, "--calibrate"]) == 2
     assert main(["measure", str(manifest), str(manifest)]) == 2
     assert "write another" in capsys.readouterr().err
