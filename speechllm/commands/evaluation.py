@@ -24,6 +24,7 @@ def evaluate(
     manifest: Path | None = None,
     prompts: Path | None = None,
     targets: Path | None = None,
+    server: str | None = None,
     config: EvaluationConfig = DEFAULTS,
 ) -> None:
     """Measures what a checkpoint hears, beside ceiling, cascade and chance, and what is left of the text LLM.
@@ -38,12 +39,14 @@ def evaluate(
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked. Without it, the package's own.
         targets: Targets about the manifest: how far is what the LLM predicts after hearing from what it does reading?
+        server: Base URL of an OpenAI-compatible server that takes audio; CHECKPOINT is the model's name there.
         config: How to ask.
     """
     from speechllm.data.manifest import read_manifest
     from speechllm.data.prompts import read_prompts
     from speechllm.errors import SpeechLLMError
     from speechllm.eval.evaluation import evaluate as run
+    from speechllm.eval.evaluation import evaluate_served
     from speechllm.eval.sources import find_tasks, manifest_tasks, with_prompts
     from speechllm.eval.table import print_table
     from speechllm.targets.records import read_targets, usable
@@ -55,6 +58,9 @@ def evaluate(
         found += manifest_tasks(manifest, prompts)
     if not found:
         raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
+    if server is not None:
+        print_table(evaluate_served(checkpoint, server, found, out, config).results)
+        return
     if targets is not None and manifest is None:
         raise SpeechLLMError("--targets are about a manifest; give it with --manifest")
     about = (read_manifest(manifest), usable(read_targets(targets))) if targets and manifest else None

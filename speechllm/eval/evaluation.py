@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,8 @@ from speechllm.eval.tasks import Question, Task
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
-from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
+from speechllm.models.reply import Replier, Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
+from speechllm.models.served import ServedReplier
 from speechllm.targets.records import TargetRecord
 
 RESPONSES, RECOGNISED, RESULTS, SETTINGS = "responses", "recognised.json", "results.json", "evaluation.json"
@@ -57,29 +58,10 @@ def evaluate(
     )
     processor = SpeechLLMProcessor.from_pretrained(checkpoint)
     _settle(out, checkpoint, config, model)
-    if config.json_form:
-        tasks = [
-            *tasks,
-            *(form for task in tasks if task.open and task.metric == "accuracy" for form in json_tasks(task)),
-        ]
-    tasks = recognised(tasks, model, out / RECOGNISED)
-    sampling = Sampling(max_new_tokens=config.max_new_tokens)
+    tasks = recognised(asked_tasks(tasks, config), model, out / RECOGNISED)
     text = TextReplier(model.language_model, processor.tokenizer)
-    speech = SpeechReplier(model, processor)
-    answered = []
-    for task in tasks:
-        replies = {
-            system: ask(
-                task,
-                system,
-                asked_as(system, config.attributes, model.config.transcript),
-                speech if system == MODEL else text,
-                sampling,
-                out / RESPONSES,
-            )
-            for system in SYSTEMS
-        }
-        answered.append(Answers(task, replies))
+    repliers = {s: SpeechReplier(model, processor) if s == MODEL else text for s in SYSTEMS}
+    answered = _ask(tasks, repliers, out, config, model.config.transcript)
     results = score(answered)
     if targets is not None:
         results["gap"] = speech_text_gap(model, processor, *targets)
@@ -87,6 +69,42 @@ def evaluate(
         results["text_retention"] = text_retention(model, processor, config.retention)
     write_json(results, out / RESULTS)
     return Evaluated(results, answered)
+
+
+def evaluate_served(name: str, server: str, tasks: Sequence[Task], out: Path, config: EvaluationConfig) -> Evaluated:
+    """As `evaluate`, for a model of which only an OpenAI-compatible server is at hand that takes audio.
+
+    What the untouched LLM would have said cannot be asked there: there is no ceiling and no retention.
+    """
+    _keep_apart(out, name, {"served": [server, name], "max_new_tokens": config.max_new_tokens})
+    answered = _ask(asked_tasks(tasks, config), {MODEL: ServedReplier(server, name)}, out, config, False)
+    results = score(answered)
+    write_json(results, out / RESULTS)
+    return Evaluated(results, answered)
+
+
+def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
+    """The tasks, and where wanted the open ones again in the forms of JSON."""
+    opened = [task for task in tasks if config.json_form and task.open and task.metric == "accuracy"]
+    return [*tasks, *(form for task in opened for form in json_tasks(task))]
+
+
+def _ask(
+    tasks: Sequence[Task], repliers: Mapping[str, Replier], out: Path, config: EvaluationConfig, transcript: bool
+) -> list[Answers]:
+    sampling = Sampling(max_new_tokens=config.max_new_tokens)
+    return [
+        Answers(
+            task,
+            {
+                system: ask(
+                    task, system, asked_as(system, config.attributes, transcript), replier, sampling, out / RESPONSES
+                )
+                for system, replier in repliers.items()
+            },
+        )
+        for task in tasks
+    ]
 
 
 def _settle(out: Path, checkpoint: str, config: EvaluationConfig, model: SpeechLLM) -> None:
@@ -102,6 +120,10 @@ def _settle(out: Path, checkpoint: str, config: EvaluationConfig, model: SpeechL
         "max_new_tokens": config.max_new_tokens,
         "dtype": str(model.language_model.dtype),
     }
+    _keep_apart(out, checkpoint, told)
+
+
+def _keep_apart(out: Path, checkpoint: str, told: dict[str, Any]) -> None:
     path = out / SETTINGS
     if path.exists():
         before = json.loads(path.read_text(encoding="utf-8"))
