@@ -29,6 +29,21 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
+class LoraSettings:
+    """Low-rank updates of the LLM's weights, trained together with the adapter."""
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+    """The update is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of what the update reads."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the linear layers; all-linear is all of them but the vocabulary projection."""
+    where: Literal["everywhere", "audio"] = "audio"
+    """audio: at audio positions only, so that text-only input runs the untouched LLM."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
 class ModelConfig:
     """Which encoder, which LLM, which adapter."""
 
@@ -42,6 +57,10 @@ class ModelConfig:
     """Encoder layers the adapter reads, counted from 1; evenly spaced where left out."""
     transcript: bool = True
     """Whether the recogniser's words follow the audio vectors as text."""
+    lora: LoraSettings | None = None
+    """Low-rank updates of the LLM; none where left out."""
+    train_llm: bool = False
+    """Train all weights of the LLM too, in float32; the checkpoint then holds them. It forgets: meant to compare."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"

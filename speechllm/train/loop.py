@@ -83,6 +83,8 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         dtype=compute_dtype(config.model.dtype),
         audio_layers=config.model.audio_layers,
         transcript=config.model.transcript,
+        lora=asdict(config.model.lora) if config.model.lora else None,
+        train_llm=config.model.train_llm,
     )
     return model, SpeechLLMProcessor.for_config(model.config)
 
