@@ -20,7 +20,9 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 T = TypeVar("T")
 
-DistillationTerm = Literal["cross_entropy", "kl", "reverse_kl", "jensen_shannon", "hidden_state"]
+DistillationTerm = Literal[
+    "cross_entropy", "kl", "reverse_kl", "jensen_shannon", "contrastive_kl", "hidden_state", "hidden_state_last"
+]
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -96,12 +98,16 @@ class StageConfig:
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """Linear rise of the learning rate, followed by a cosine to zero."""
     weight_decay: NotNegative = 0.01
+    align_to: Literal["attributes", "transcript"] = "attributes"
+    """embedding_alignment: onto the description's attributes, or the last vectors onto the words (DiVA)."""
     description_style: DescriptionStyle = "tags"
     """embedding_alignment: the style of the description whose attribute tokens the vectors regress onto."""
     terms: dict[DistillationTerm, Positive] = field(default_factory=lambda: {"kl": 1.0})
     """distillation: what is added up, each with its weight."""
     temperature: Positive = 1.0
     """distillation: softens both predictions."""
+    contrast: NotNegative = 1.0
+    """distillation, contrastive_kl: how far the teacher is moved away from what the LLM says without the audio."""
     end_of_turn_weight: Positive = 1.0
     """Weight of the token that ends a reply, beside 1 for every other; Ultravox raises it."""
     max_grad_norm: Positive = 1.0

@@ -77,6 +77,7 @@ class SpeechLLM(PreTrainedModel):
         if config.lora and config.train_llm:
             raise SpeechLLMError("model.lora and model.train_llm: train the LLM's weights or updates of them, not both")
         self.lora_gate = add_lora(language_model, config.lora) if config.lora else None
+        self._published: list[Any] = []
         if config.train_llm:
             language_model.requires_grad_(True)
         self.train(False)
@@ -187,9 +188,21 @@ class SpeechLLM(PreTrainedModel):
         """Whether text without audio can teach it anything: something acts on text that is not frozen."""
         return bool(self.config.train_llm or (self.config.lora and self.config.lora["where"] == "everywhere"))
 
-    def untouched(self) -> AbstractContextManager[None]:
-        """Within the block low-rank updates are off: `language_model` is the published LLM (unless `train_llm`)."""
-        return nullcontext() if self.lora_gate is None else self.lora_gate.untouched()
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Within the block `language_model` is the LLM as published; with `train_llm` a second copy of it is loaded."""
+        if not self.config.train_llm:
+            with nullcontext() if self.lora_gate is None else self.lora_gate.untouched():
+                yield
+            return
+        if not self._published:  # in a list, so that it is no part of this module
+            self._published.append(load_llm(self.config, self.dtype).requires_grad_(False).eval())
+        trained = self.language_model
+        self.language_model = self._published[0].to(self.device)
+        try:
+            yield
+        finally:
+            self.language_model = trained
 
     def _hearing(self, input_ids: torch.Tensor | None) -> AbstractContextManager[None]:
         """Within the block the LLM is called with these tokens, or with embeddings of them."""

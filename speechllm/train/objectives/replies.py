@@ -15,7 +15,7 @@ from speechllm.models.modeling import ReplyRows
 from speechllm.targets.records import TargetRecord
 from speechllm.train.data import Example, conversation
 from speechllm.train.objectives.base import Context
-from speechllm.train.objectives.divergences import DIVERGENCES, hidden_state
+from speechllm.train.objectives.divergences import DIVERGENCES, contrastive_kl, hidden_state
 
 
 class CrossEntropy:
@@ -73,39 +73,57 @@ class CrossEntropy:
 class Distillation(CrossEntropy):
     """The same LLM reading the description teaches the one that hears, at every token of the reply.
 
-    The stage's `terms` weigh cross-entropy, divergences of the predictions (`kl`, `reverse_kl`, `jensen_shannon`) and
-    the distance of the last hidden states (`hidden_state`); all are sums over the same reply tokens.
+    The stage's `terms` weigh cross-entropy, divergences of the predictions (`kl`, `reverse_kl`, `jensen_shannon`,
+    `contrastive_kl`) and the distance of the last hidden states, at all tokens (`hidden_state`) or where the reply
+    begins (`hidden_state_last`, 0 at all other tokens); all are sums over the same reply tokens. The teacher is the LLM
+    as published, also where LoRA or full training changes the one that hears.
     """
 
     def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
         """See `Objective`; items are reply tokens."""
         stage, model = self._stage, self._context.model
         inputs, weights = self._inputs(batch, step)
-        deep = "hidden_state" in stage.terms
+        deep = bool({"hidden_state", "hidden_state_last"} & set(stage.terms))
         hearing = model.predict_replies(**inputs, output_hidden_states=deep)
-        with torch.no_grad():
+        with torch.no_grad(), model.untouched():
             reading = model.predict_replies(**self._described(batch), output_hidden_states=deep)
-        if not torch.equal(hearing.wanted, reading.wanted):
+            silent = "contrastive_kl" not in stage.terms
+            guessing = reading if silent else model.predict_replies(**self._described(batch, told=False))
+        if not (torch.equal(hearing.wanted, reading.wanted) and torch.equal(hearing.wanted, guessing.wanted)):
             ids = ", ".join(_target(example).id for example in batch[:4])
             raise SpeechLLMError(f"targets {ids}, ...: a reply is tokenised differently after audio and after text")
+        begins = _begins(inputs["labels"])
         losses = torch.zeros_like(weights)
         for name, share in stage.terms.items():
-            losses = losses + share * _term(name, hearing, reading, stage.temperature)
+            losses = losses + share * self._term(name, hearing, reading, guessing, begins)
         return (losses * weights).sum(), weights.numel()
 
-    def _described(self, batch: Sequence[Example]) -> dict[str, Any]:
-        read = [describe_audio(_target(e).messages, [_target(e).seed_description]) for e in batch]
+    def _described(self, batch: Sequence[Example], told: bool = True) -> dict[str, Any]:
+        """Conversations with the description in the place of the audio, or with nothing there."""
+        descriptions = [[_target(e).seed_description if told else ""] for e in batch]
+        read = [describe_audio(_target(e).messages, d) for e, d in zip(batch, descriptions, strict=True)]
         return self._tokenise(batch, read, [[] for _ in batch])
 
+    def _term(
+        self, name: str, hearing: ReplyRows, reading: ReplyRows, guessing: ReplyRows, begins: torch.Tensor
+    ) -> torch.Tensor:
+        if name == "cross_entropy":
+            return _cross_entropy(hearing)
+        if name.startswith("hidden_state"):
+            assert hearing.hidden is not None
+            assert reading.hidden is not None
+            distance = hidden_state(hearing.hidden.float(), reading.hidden.float())
+            return distance if name == "hidden_state" else distance * begins
+        temperature, heard, read = self._stage.temperature, hearing.logits.float(), reading.logits.float()
+        if name == "contrastive_kl":
+            return contrastive_kl(heard, read, guessing.logits.float(), temperature, self._stage.contrast)
+        return DIVERGENCES[name](heard, read, temperature)
 
-def _term(name: str, hearing: ReplyRows, reading: ReplyRows, temperature: float) -> torch.Tensor:
-    if name == "cross_entropy":
-        return _cross_entropy(hearing)
-    if name == "hidden_state":
-        assert hearing.hidden is not None
-        assert reading.hidden is not None
-        return hidden_state(hearing.hidden.float(), reading.hidden.float())
-    return DIVERGENCES[name](hearing.logits.float(), reading.logits.float(), temperature)
+
+def _begins(labels: torch.Tensor) -> torch.Tensor:
+    """1 at the first learned token of each reply and 0 at the others, (N,), of labels (B, S)."""
+    learned = labels[:, 1:] != -100
+    return (learned & (learned.cumsum(1) == 1))[learned].float()
 
 
 def _cross_entropy(rows: ReplyRows) -> torch.Tensor:
