@@ -87,9 +87,10 @@ class DataConfig:
 class StageConfig:
     """One stage of training: an objective for a number of steps."""
 
-    objective: Literal["embedding_alignment", "cross_entropy", "distillation"]
+    objective: Literal["embedding_alignment", "cross_entropy", "distillation", "on_policy", "grpo"]
     """embedding_alignment is the warm-up onto the description's embeddings; cross_entropy learns the replies;
-    distillation learns what the LLM predicts that reads the description."""
+    distillation learns what the LLM predicts that reads the description; on_policy learns that after words of its own;
+    grpo makes replies likelier that a verifier finds right."""
     steps: Count
     batch_size: Count = 16
     micro_batch_size: Count | None = None
@@ -108,6 +109,16 @@ class StageConfig:
     """distillation: softens both predictions."""
     contrast: NotNegative = 1.0
     """distillation, contrastive_kl: how far the teacher is moved away from what the LLM says without the audio."""
+    max_new_tokens: Count = 32
+    """on_policy, grpo: longest reply that the model writes."""
+    sampling_temperature: NotNegative = 1.0
+    """on_policy, grpo: of what the model writes; 0 is greedy."""
+    group_size: Count = 8
+    """grpo: replies to each prompt, which are compared."""
+    kl_weight: NotNegative = 0.1
+    """grpo: weight of the reverse KL to the LLM that reads the description."""
+    prompts: Path | None = None
+    """grpo: the file (JSON Lines) that the targets' prompts were taken from: it tells what each one asks for."""
     end_of_turn_weight: Positive = 1.0
     """Weight of the token that ends a reply, beside 1 for every other; Ultravox raises it."""
     max_grad_norm: Positive = 1.0

@@ -38,7 +38,7 @@ class CrossEntropy:
         """What the speech-fed LLM takes, and the weight of each reply token (N,)."""
         context = self._context
         encoded = context.audio.get([example.utterance for example in batch])
-        heard = [conversation(_target(e).messages, e.utterance, transcript=self._hears_words(e, step)) for e in batch]
+        heard = [conversation(target_of(e).messages, e.utterance, transcript=self._hears_words(e, step)) for e in batch]
         frames = [[context.audio.frames(example.utterance)] for example in batch]
         inputs = self._tokenise(batch, heard, frames)
         return {**inputs, "encoded_audio": encoded}, self._weights(batch, inputs["labels"])
@@ -47,7 +47,7 @@ class CrossEntropy:
         self, batch: Sequence[Example], conversations: Sequence[Any], frames: Sequence[Any]
     ) -> dict[str, torch.Tensor]:
         """Tokenised conversations with the batch's replies; `labels` are -100 where a record masks a token."""
-        context, targets = self._context, [_target(example) for example in batch]
+        context, targets = self._context, [target_of(example) for example in batch]
         complete = [target.finish_reason == "stop" for target in targets]
         replies = [target.response for target in targets]
         inputs = dict(context.processor.tokenise(conversations, frames, replies, complete).to(context.model.device))
@@ -56,10 +56,10 @@ class CrossEntropy:
         return inputs
 
     def _weights(self, batch: Sequence[Example], labels: torch.Tensor) -> torch.Tensor:
-        records = [1.0 if _target(e).weight is None else _target(e).weight for e in batch]
+        records = [1.0 if target_of(e).weight is None else target_of(e).weight for e in batch]
         weights = torch.tensor(records, device=labels.device)[:, None].expand(labels.shape).clone()
         for row, mask, example in zip(weights, labels != -100, batch, strict=True):
-            if _target(example).finish_reason == "stop":
+            if target_of(example).finish_reason == "stop":
                 row[mask.nonzero()[-1:]] *= self._stage.end_of_turn_weight
         return weights[:, 1:][labels[:, 1:] != -100]
 
@@ -90,7 +90,7 @@ class Distillation(CrossEntropy):
             silent = "contrastive_kl" not in stage.terms
             guessing = reading if silent else model.predict_replies(**self._described(batch, told=False))
         if not (torch.equal(hearing.wanted, reading.wanted) and torch.equal(hearing.wanted, guessing.wanted)):
-            ids = ", ".join(_target(example).id for example in batch[:4])
+            ids = ", ".join(target_of(example).id for example in batch[:4])
             raise SpeechLLMError(f"targets {ids}, ...: a reply is tokenised differently after audio and after text")
         begins = _begins(inputs["labels"])
         losses = torch.zeros_like(weights)
@@ -100,8 +100,8 @@ class Distillation(CrossEntropy):
 
     def _described(self, batch: Sequence[Example], told: bool = True) -> dict[str, Any]:
         """Conversations with the description in the place of the audio, or with nothing there."""
-        descriptions = [[_target(e).seed_description if told else ""] for e in batch]
-        read = [describe_audio(_target(e).messages, d) for e, d in zip(batch, descriptions, strict=True)]
+        descriptions = [[target_of(e).seed_description if told else ""] for e in batch]
+        read = [describe_audio(target_of(e).messages, d) for e, d in zip(batch, descriptions, strict=True)]
         return self._tokenise(batch, read, [[] for _ in batch])
 
     def _term(
@@ -130,7 +130,8 @@ def _cross_entropy(rows: ReplyRows) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(rows.logits.float(), rows.wanted, reduction="none")
 
 
-def _target(example: Example) -> TargetRecord:
+def target_of(example: Example) -> TargetRecord:
+    """The target of an example that has one: all but those of the warm-up."""
     assert example.target is not None
     return example.target
 
