@@ -23,6 +23,8 @@ class SpeechLLMConfig(PreTrainedConfig):
         audio_layers: the encoder layers whose outputs the adapter reads, counted from 1.
         audio_token: the placeholder, a token that is added to the LLM's tokenizer; no embedding of it is ever read.
         transcript: whether the recogniser's words follow the audio vectors as text.
+        lora: low-rank updates of the LLM, the arguments of `lora.add_lora`; None for none.
+        train_llm: whether all weights of the LLM are trained, and the checkpoint holds them.
         system_prompt: the system prompt that the targets were written under; the default when asking.
     """
 
@@ -38,6 +40,8 @@ class SpeechLLMConfig(PreTrainedConfig):
     audio_token: str = AUDIO_TOKEN
     audio_token_id: int = -1
     transcript: bool = False
+    lora: dict[str, Any] | None = None
+    train_llm: bool = False
     system_prompt: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
