@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # rules score without torch
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
-JUDGE_TOKENS = 512
+JUDGE_TOKENS = 256
 """Longest reply of a judge: a brief explanation and the verdict."""
 
 

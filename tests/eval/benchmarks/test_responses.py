@@ -47,6 +47,11 @@ def test_rows_inside_an_object(tmp_path):
         ("a", f"{path}:4", {"model": "m"}),
         ("b", f"{path}:7", {"model": "m"}),
     ]
+    path = _file(tmp_path, "r.json", json.dumps(whole))  # all in one line
+    assert [(row.key, dict(row.header)) for row in read_rows(path, inside="results")] == [
+        ("a", {"model": "m"}),
+        ("b", {"model": "m"}),
+    ]
     path = _file(tmp_path, "r.json", json.dumps(whole["results"], indent=1))
     assert [row.key for row in read_rows(path, inside="results")] == ["a", "b"]
 
