@@ -80,7 +80,7 @@ class LlmJudge:
         for question in questions:
             system = [{"role": "system", "content": question.system}] if question.system else []
             conversations.append([*system, {"role": "user", "content": question.user}])
-        replies = self._replier(conversations, Sampling(max_new_tokens=JUDGE_TOKENS), "judging")
+        replies = self._replier(conversations, Sampling(max_new_tokens=JUDGE_TOKENS), "")
         return [reply.text for reply in replies]
 
 
