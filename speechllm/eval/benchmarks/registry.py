@@ -60,6 +60,10 @@ def score(name: str, inputs: Inputs, out: Path) -> dict[str, Any]:
     benchmark = find(name)
     if not inputs.responses:
         raise SpeechLLMError(f"{name}: give at least one file of responses")
+    if inputs.judge is not None and not benchmark.judged:
+        raise SpeechLLMError(f"{name} is scored by rules alone; leave the judge out")
+    if inputs.reference is not None and not benchmark.compared:
+        raise SpeechLLMError(f"{name} compares with nothing; leave the reference out")
     if isinstance(inputs.judge, LlmJudge):
         inputs = replace(inputs, judge=StoredJudge(inputs.judge, out / "judgements.jsonl"))
     scored = benchmark.score(inputs)

@@ -128,4 +128,6 @@ def _sizes(verdicts: Sequence[Verdict]) -> list[str]:
     return [f"{part}: {found[part]} of {size} rows" for part, size in SIZES.items() if found[part] != size]
 
 
-SPEECH_IFEVAL = Benchmark("speech_ifeval", "Speech-IFEval", "arXiv 2505.19037; strict checks", score)
+SPEECH_IFEVAL = Benchmark(
+    "speech_ifeval", "Speech-IFEval", "arXiv 2505.19037; strict checks", score, judged=True, compared=True
+)
