@@ -12,6 +12,7 @@ from speechllm.testing.corpus import SYSTEM, tone
 from speechllm.train import loop
 from speechllm.train.data import AudioStore, pair_up
 from speechllm.train.objectives import Context
+from speechllm.train.ranks import Ranks
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": "all-linear", "where": "audio"}
 WHERE = ["audio", "everywhere"]
@@ -161,7 +162,7 @@ def run_of(config, corpus):
     model, processor = loop.build(config)
     store = AudioStore(model, processor)
     context = Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
-    return loop.prepare(config, context, corpus.utterances, pair_up(corpus.utterances, corpus.records))
+    return loop.prepare(config, context, corpus.utterances, pair_up(corpus.utterances, corpus.records), Ranks())
 
 
 TRAINED = {

@@ -18,11 +18,10 @@ from speechllm.eval.benchmarks.responses import Row
 Checkers = Mapping[str, type]
 """Checker classes by instruction type, such as `detectable_format:json_format`."""
 
-_SEED = 3
+_SEED = 0
 """Two official rows ask for the frequency of `!` and `#`, in whose place Google's checker draws a letter from a to z.
 
-So official scores move by +-0.2 from run to run; this is the first seed with which GPT-4's published responses get
-exactly the published scores (76.89 and 83.57 strict, 79.48 and 85.49 loose).
+So official scores move by +-0.2 from run to run. The seed is fixed so that a score can be repeated, not to hit a figure.
 """
 
 _GIVEN_LATER = {"prompt"}
