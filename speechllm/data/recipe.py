@@ -6,6 +6,7 @@ makes a `Clip` of each recording, and hands them to `write_corpus`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib.util
 import io
@@ -149,22 +150,31 @@ def audio_files(folder: Path, *endings: str) -> list[Path]:
     return files
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file that are not empty, without white space around them.
+def read_lines(path: Path, otherwise: str | None = None) -> list[str]:
+    """The lines of a text file that are not empty, without white space around them.
+
+    Args:
+        path: in UTF-8, or in UTF-16 with a byte order mark.
+        otherwise: the encoding of a file that is in neither; unknown bytes are replaced.
 
     Raises:
-        SpeechLLMError: it cannot be read or is not UTF-8.
+        SpeechLLMError: it cannot be read, or is not UTF-8 and no other encoding is given.
     """
-    return [line.strip() for line in _text(path).split("\n") if line.strip()]
+    return [line.strip() for line in _text(path, otherwise).split("\n") if line.strip()]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, otherwise: str | None = None) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise SpeechLLMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise SpeechLLMError(f"{path}: is not UTF-8 text; download it again") from error
+        if otherwise is None:
+            raise SpeechLLMError(f"{path}: is not UTF-8 text; download it again") from error
+        return data.decode(otherwise, errors="replace")
 
 
 def read_table(path: Path, *columns: str, delimiter: str = ",") -> Iterator[dict[str, str]]:

@@ -20,7 +20,7 @@ class Miniature:
     audio: list[str]
     expected: dict[str, list[dict[str, Any]]]
     """Split -> rows in order."""
-    tables: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str | bytes] = field(default_factory=dict)
     """Path -> content of the corpus's text files."""
 
     def write(self, folder: Path) -> Path:
@@ -28,6 +28,6 @@ class Miniature:
             save_audio(folder / name, 0.1 * np.sin(np.arange(SECONDS * 16_000) / 20), 16_000)
         for name, content in self.tables.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            data = content.encode()
+            data = content if isinstance(content, bytes) else content.encode()
             (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
         return folder

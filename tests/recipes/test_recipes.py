@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 from miniature import SECONDS, Miniature
+from miniature_emotions import EMOTIONS
+from miniature_read import READ
 from miniature_sounds import SOUNDS
 from miniature_speech import SPEECH
 
@@ -12,7 +14,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.data.recipe import find_recipe
 from speechllm.errors import SpeechLLMError
 
-MINIATURES = SPEECH | SOUNDS
+MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ
 RECIPES = Path(__file__).parents[2] / "recipes"
 SAME_EVERYWHERE = {"audio", "duration", "sampling_rate", "dataset", "split"}
 
