@@ -52,4 +52,81 @@ EMOTIONS = {
             ],
         },
     ),
+    "emov_db": Miniature(
+        audio=[
+            "bea/Amused/amused_1-15_0001.wav",
+            "josh_Sleepy/sleepiness_1-28_0002.wav",
+            "sam/Anger/Anger_1-28_0003.wav",
+        ],
+        tables={
+            "cmuarctic.data": '( arctic_a0001 "Author of the "danger" trail, etc." )\n( arctic_a0002 "Not at all." )\n'
+            '( arctic_b0003 "Of the other list." )\n'
+        },
+        expected={
+            "all": [
+                {
+                    "id": "bea/amused_1-15_0001",
+                    "text": 'Author of the "danger" trail, etc.',
+                    "language": "en",
+                    "speaker": "bea",
+                    "attributes": {"gender": "female", "emotion": "amused"},
+                },
+                {
+                    "id": "josh/sleepiness_1-28_0002",
+                    "text": "Not at all.",
+                    "language": "en",
+                    "speaker": "josh",
+                    "attributes": {"gender": "male", "emotion": "sleepy"},
+                },
+                {
+                    "id": "sam/Anger_1-28_0003",
+                    "language": "en",
+                    "speaker": "sam",
+                    "attributes": {"gender": "male", "emotion": "angry"},
+                },
+            ]
+        },
+    ),
+    "iemocap": Miniature(
+        audio=[
+            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav",
+            "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_M000.wav",
+            "Session2/sentences/wav/Ses02M_script01_1b/Ses02M_script01_1b_FXX1.wav",
+        ],
+        tables={
+            "Session1/dialog/EmoEvaluation/Ses01F_impro01.txt": "% [START_TIME - END_TIME] TURN_NAME EMOTION [V]\n\n"
+            "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 2.5000, 2.5000]\nC-E2:\tNeutral;\t()\n"
+            "[7.5712 - 10.4750]\tSes01F_impro01_M000\txxx\t[2.5000, 2.5000, 2.5000]\n",
+            "Session1/dialog/transcriptions/Ses01F_impro01.txt": "Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me.\n"
+            "M: (breathing)\nSes01F_impro01_M000 [007.5712-010.4750]: Do you have your forms?\n",
+            "Session2/dialog/EmoEvaluation/Ses02M_script01_1b.txt": "[1.0000 - 2.5000]\tSes02M_script01_1b_FXX1\texc\t"
+            "[4.0000, 4.0000, 3.0000]\n",
+        },
+        expected={
+            "session1": [
+                {
+                    "id": "Ses01F_impro01_F000",
+                    "text": "Excuse me.",
+                    "language": "en",
+                    "speaker": "Ses01F",
+                    "attributes": {"gender": "female", "emotion": "neutral", "speaking_style": "improvised"},
+                },
+                {
+                    "id": "Ses01F_impro01_M000",
+                    "text": "Do you have your forms?",
+                    "language": "en",
+                    "speaker": "Ses01M",
+                    "attributes": {"gender": "male", "speaking_style": "improvised"},
+                },
+            ],
+            "session2": [
+                {
+                    "id": "Ses02M_script01_1b_FXX1",
+                    "language": "en",
+                    "speaker": "Ses02F",
+                    "attributes": {"gender": "female", "emotion": "excited", "speaking_style": "scripted"},
+                }
+            ],
+        },
+    ),
 }
