@@ -129,4 +129,71 @@ EMOTIONS = {
             ],
         },
     ),
+    "meld": Miniature(
+        audio=[
+            "train_splits/dia0_utt0.wav",
+            "dev_splits_complete/dia0_utt0.wav",
+            "output_repeated_splits_test/dia7_utt3.wav",
+        ],
+        tables={
+            "train_sent_emo.csv": "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID,Season,Episode,"
+            "StartTime,EndTime\n"
+            '1,"Oh my God, he\x92s lost it\x85",Phoebe,sadness,negative,0,0,4,7,"00:20:57,256","00:21:00,049"\n'
+            '2,What?,Monica,surprise,negative,0,1,4,7,"00:21:01,927","00:21:03,261"\n',
+            "dev_sent_emo.csv": "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
+            "1,Hi!,Mark,joy,positive,0,0\n",
+            "test_sent_emo.csv": "Sr No.,Utterance,Speaker,Emotion,Sentiment,Dialogue_ID,Utterance_ID\n"
+            "1,No.,Joey,neutral,neutral,7,3\n",
+        },
+        expected={
+            "train": [
+                {
+                    "id": "train/dia0_utt0",
+                    "text": "Oh my God, he's lost it...",
+                    "language": "en",
+                    "speaker": "Phoebe",
+                    "attributes": {"gender": "female", "emotion": "sad"},
+                }
+            ],
+            "dev": [
+                {
+                    "id": "dev/dia0_utt0",
+                    "text": "Hi!",
+                    "language": "en",
+                    "speaker": "Mark",
+                    "attributes": {"emotion": "happy"},
+                }
+            ],
+            "test": [
+                {
+                    "id": "test/dia7_utt3",
+                    "text": "No.",
+                    "language": "en",
+                    "speaker": "Joey",
+                    "attributes": {"gender": "male", "emotion": "neutral"},
+                }
+            ],
+        },
+    ),
+    "msp_podcast": Miniature(
+        audio=["Audios/MSP-PODCAST_0001_0008.wav", "Audios/MSP-PODCAST_0002_0001.wav"],
+        tables={
+            "Labels/labels_consensus.csv": "FileName,EmoClass,EmoAct,EmoVal,EmoDom,SpkrID,Gender,Split_Set\n"
+            "MSP-PODCAST_0001_0008.wav,C,2.2,4.0,2.6,30,Male,Test1\n"
+            "MSP-PODCAST_0002_0001.wav,X,4.0,4.0,4.0,Unknown,Unknown,Development\n",
+            "Transcripts/MSP-PODCAST_0001_0008.txt": b"It\x92s fine.\n",
+        },
+        expected={
+            "test1": [
+                {
+                    "id": "MSP-PODCAST_0001_0008",
+                    "text": "It\u2019s fine.",
+                    "language": "en",
+                    "speaker": "30",
+                    "attributes": {"gender": "male", "emotion": "contemptuous"},
+                }
+            ],
+            "development": [{"id": "MSP-PODCAST_0002_0001", "language": "en"}],
+        },
+    ),
 }
