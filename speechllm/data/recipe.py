@@ -34,6 +34,9 @@ REPORTED = 10
 AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 """What `audio_files` takes for audio: the common formats among those that libsndfile reads."""
 
+BLANKS = " \t\r\n\xa0"
+"""What is taken off the ends of a field. `str.strip` alone takes U+0085 too, which in some tables is an ellipsis."""
+
 _GENDERS = {"f": "female", "w": "female", "female_feminine": "female", "m": "male", "male_masculine": "male"} | {
     word: word for word in ("female", "male")
 }
@@ -41,9 +44,10 @@ _GENDERS = {"f": "female", "w": "female", "female_feminine": "female", "m": "mal
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One recording of a corpus and what the corpus says about it; its duration is read from the file.
+    """One recording of a corpus, or the part from `start` to `end` (s), and what the corpus says about it.
 
-    Empty texts and attributes whose value is None or empty are facts that the corpus lacks, and are left out.
+    Its duration is read from the file. Empty texts and attributes whose value is None or empty are facts that the
+    corpus lacks, and are left out.
     """
 
     id: str
@@ -53,6 +57,8 @@ class Clip:
     language: str | None = None
     speaker: str | None = None
     attributes: Mapping[str, Attribute | None] = field(default_factory=dict)
+    start: float | None = None
+    end: float | None = None
 
 
 def write_corpus(dataset: str, clips: Iterable[Clip], output_dir: Path) -> dict[str, Path]:
@@ -95,14 +101,21 @@ def write_corpus(dataset: str, clips: Iterable[Clip], output_dir: Path) -> dict[
 
 
 def _utterance(dataset: str, clip: Clip) -> Utterance:
-    duration, sampling_rate = audio_info(clip.audio)
-    if duration == 0:
+    length, sampling_rate = audio_info(clip.audio)
+    if length == 0:
         raise SpeechLLMError(f"{clip.audio}: holds no samples; download it again")
+    duration = min(length if clip.end is None else clip.end, length) - (clip.start or 0.0)
+    if duration <= 0:
+        raise SpeechLLMError(
+            f"{clip.audio}: ends before {clip.start or 0.0:g} s, where {clip.id} begins; download it again"
+        )
     facts = {
         "text": (clip.text or "").strip(),
         "language": clip.language,
         "speaker": clip.speaker,
         "attributes": {name: value for name, value in clip.attributes.items() if value not in (None, "")},
+        "start": clip.start,
+        "end": clip.end,
     }
     return Utterance(
         id=clip.id,
@@ -192,7 +205,7 @@ def read_table(path: Path, *columns: str, delimiter: str = ",") -> Iterator[dict
     for row in reader:
         if any(row[column] is None for column in columns):
             raise SpeechLLMError(f"{path}:{reader.line_num}: has fewer fields than the header; download it again")
-        yield {name: (value or "").strip() for name, value in row.items() if name is not None}
+        yield {name: (value or "").strip(BLANKS) for name, value in row.items() if name is not None}
 
 
 def gender(word: str) -> str | None:

@@ -22,10 +22,12 @@ class Miniature:
     """Split -> rows in order."""
     tables: dict[str, str | bytes] = field(default_factory=dict)
     """Path -> content of the corpus's text files."""
+    seconds: float = SECONDS
+    """How long each recording is."""
 
     def write(self, folder: Path) -> Path:
         for name in self.audio:
-            save_audio(folder / name, 0.1 * np.sin(np.arange(SECONDS * 16_000) / 20), 16_000)
+            save_audio(folder / name, 0.1 * np.sin(np.arange(self.seconds * 16_000) / 20), 16_000)
         for name, content in self.tables.items():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             data = content if isinstance(content, bytes) else content.encode()

@@ -23,4 +23,27 @@ READ = {
             ],
         },
     ),
+    "voxceleb1": Miniature(
+        audio=["vox1_dev_wav/wav/id10001/1zcIwhmdeo4/00001.wav", "wav/id10270/5r0dWxy17C8/00002.wav"],
+        tables={
+            "vox1_meta.csv": "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"
+            "id10001\tA.J._Buckley\tm\tIreland\tdev\nid10270\tEartha_Kitt\tf\tUSA\ttest\n"
+        },
+        expected={
+            "dev": [
+                {
+                    "id": "id10001/1zcIwhmdeo4/00001",
+                    "speaker": "id10001",
+                    "attributes": {"gender": "male", "nationality": "Ireland"},
+                }
+            ],
+            "test": [
+                {
+                    "id": "id10270/5r0dWxy17C8/00002",
+                    "speaker": "id10270",
+                    "attributes": {"gender": "female", "nationality": "USA"},
+                }
+            ],
+        },
+    ),
 }

@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 from miniature_emotions import EMOTIONS
+from miniature_parts import PARTS
 from miniature_read import READ
 from miniature_sounds import SOUNDS
 from miniature_speech import SPEECH
 
-MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ
+MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS
 RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/prepare.py"))
 ROW = re.compile(r"^\| \[(\w+)\]\(\1/README\.md\) \|(.+)\|$", re.MULTILINE)
