@@ -46,4 +46,49 @@ READ = {
             ],
         },
     ),
+    "accentdb": Miniature(
+        audio=["data/american/speaker_01/american_s01_001.wav", "data/odiya/speaker_02/odiya_s02_033.wav"],
+        expected={
+            "all": [
+                {
+                    "id": "american_s01_001",
+                    "language": "en",
+                    "speaker": "american/speaker_01",
+                    "attributes": {"accent": "American"},
+                },
+                {
+                    "id": "odiya_s02_033",
+                    "language": "en",
+                    "speaker": "odiya/speaker_02",
+                    "attributes": {"accent": "Odiya"},
+                },
+            ]
+        },
+    ),
+    "dailytalk": Miniature(
+        audio=["data/0/0_1_d0.wav", "data/0/1_0_d0.wav"],
+        tables={
+            "metadata.json": '{"0": {"0": {"index": 0, "text": "how are you?", "speaker": 1, "topic": "Work",'
+            ' "emotion": "no emotion", "act": "question"}, "1": {"index": 1, "text": "great!", "speaker": 0,'
+            ' "topic": "Work", "emotion": "happiness", "act": "inform"}}}'
+        },
+        expected={
+            "all": [
+                {
+                    "id": "0_1_d0",
+                    "text": "how are you?",
+                    "language": "en",
+                    "speaker": "1",
+                    "attributes": {"gender": "female", "topic": "Work"},
+                },
+                {
+                    "id": "1_0_d0",
+                    "text": "great!",
+                    "language": "en",
+                    "speaker": "0",
+                    "attributes": {"gender": "male", "topic": "Work", "emotion_of_words": "happiness"},
+                },
+            ]
+        },
+    ),
 }
