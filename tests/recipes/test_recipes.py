@@ -136,6 +136,7 @@ def test_a_folder_table_without_a_name_is_named(tmp_path):
 )
 def test_a_damaged_corpus_is_told_with_the_file(name, changed, message, tmp_path):
     corpus = MINIATURES[name].write(tmp_path / "corpus")
+    (corpus / changed[0]).parent.mkdir(parents=True, exist_ok=True)
     (corpus / changed[0]).write_text(changed[1])
     with pytest.raises(SpeechLLMError, match=message):
         find_recipe(str(RECIPES / name))(corpus, tmp_path / "out")
