@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from miniature import Miniature
 from miniature_emotions import EMOTIONS
+from miniature_parquet import PARQUET
 from miniature_parts import PARTS
 from miniature_read import READ
 from miniature_sounds import SOUNDS
@@ -15,7 +16,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.data.recipe import find_recipe
 from speechllm.errors import SpeechLLMError
 
-MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS
+MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS | PARQUET
 RECIPES = Path(__file__).parents[2] / "recipes"
 SAME_EVERYWHERE = {"audio", "duration", "sampling_rate", "dataset", "split"}
 

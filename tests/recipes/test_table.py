@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pytest
 from miniature_emotions import EMOTIONS
+from miniature_parquet import PARQUET
 from miniature_parts import PARTS
 from miniature_read import READ
 from miniature_sounds import SOUNDS
 from miniature_speech import SPEECH
 
-MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS
+MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS | PARQUET
 RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/prepare.py"))
 ROW = re.compile(r"^\| \[(\w+)\]\(\1/README\.md\) \|(.+)\|$", re.MULTILINE)
@@ -18,7 +19,7 @@ ROWS = {
     name: [cell.strip() for cell in cells.split("|")]
     for name, cells in ROW.findall((RECIPES / "README.md").read_text())
 }
-GENERAL = {"folder"}
+GENERAL = {"folder", "hugging_face"}
 """Recipes whose corpora have no layout of their own; tests of their own hold them."""
 
 
