@@ -58,9 +58,8 @@ def test_columns_become_what_the_description_says(corpus, tmp_path):
     manifests = prepared(corpus, tmp_path / "out", 'language = "en"')
     assert sorted(manifests) == ["test", "train"]
     rows = read_manifest(manifests["train"])
-    assert [(u.id, u.text, u.language, u.speaker) for u in rows] == [
-        (f"row {i}", "Hi.", "en", str(i)) for i in range(5)
-    ]
+    found = [(u.id, u.text, u.language, u.speaker) for u in rows]
+    assert found == [(f"train/row {i}", "Hi.", "en", str(i)) for i in range(5)]
     assert rows[0].attributes == {"emotion": "sad", "gender": "male", "loudness": 0.5}
     assert rows[1].attributes["emotion"] == "happy"
     assert rows[4].attributes == {}  # an unknown class, and empty cells

@@ -19,7 +19,7 @@ ROWS = {
     name: [cell.strip() for cell in cells.split("|")]
     for name, cells in ROW.findall((RECIPES / "README.md").read_text())
 }
-GENERAL = {"folder", "hugging_face"}
+GENERAL = {"folder", "hugging_face", "lhotse"}
 """Recipes whose corpora have no layout of their own; tests of their own hold them."""
 
 
