@@ -22,14 +22,12 @@ def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:
     channel, else a FLAC file in `output_dir/audio` that holds what lhotse reads. Recordings without become one each.
     """
     require(corpus_dir)
-    clips = (
-        clip for cuts, split in _cuts(corpus_dir) for clip in _clips(cuts, split, corpus_dir, output_dir / "audio")
-    )
+    clips = (_clip(cut, split, corpus_dir, output_dir / "audio") for cut, split in _cuts(corpus_dir))
     return write_corpus("lhotse", clips, output_dir)
 
 
 def _cuts(corpus_dir: Path) -> Iterator[tuple[Any, str]]:
-    """Every set of cuts that the folder holds, each cut with one supervision, and the name of its split."""
+    """Every cut that the folder's manifests hold, with one supervision or none, and the name of its split."""
     try:
         from lhotse import CutSet, load_manifest
         from lhotse.serialization import load_manifest_lazy_or_eager
@@ -40,43 +38,40 @@ def _cuts(corpus_dir: Path) -> Iterator[tuple[Any, str]]:
         name = MANIFEST.fullmatch(path.name)
         if name is None or name[2] == "supervisions":
             continue
-        split = name[3] or "all"
+        supervisions = path.with_name(path.name.replace("recordings", "supervisions"))
         try:
             if name[2] == "cuts":
-                cuts = load_manifest_lazy_or_eager(path)
-            else:
-                recordings = load_manifest(path)
-                other = path.with_name(path.name.replace("recordings", "supervisions"))
-                if not other.is_file():  # a corpus of sounds
-                    yield CutSet.from_manifests(recordings=recordings), split
-                    continue
-                cuts = CutSet.from_manifests(recordings=recordings, supervisions=load_manifest(other))
-            yield cuts.trim_to_supervisions(keep_overlapping=False), split
+                cuts = load_manifest_lazy_or_eager(path).trim_to_supervisions(keep_overlapping=False)
+            elif supervisions.is_file():
+                cuts = CutSet.from_manifests(recordings=load_manifest(path), supervisions=load_manifest(supervisions))
+                cuts = cuts.trim_to_supervisions(keep_overlapping=False)
+            else:  # a corpus of sounds
+                cuts = CutSet.from_manifests(recordings=load_manifest(path))
+            yield from ((cut, name[3] or "all") for cut in cuts)
         except (AttributeError, AssertionError, KeyError, TypeError, ValueError) as error:
             raise SpeechLLMError(f"{path}: lhotse cannot read it ({error!r}); make it again") from error
 
 
-def _clips(cuts: Any, split: str, corpus_dir: Path, audio_dir: Path) -> Iterator[Clip]:
-    for cut in cuts:
-        said = cut.supervisions[0] if cut.supervisions else None
-        custom = (said.custom if said else cut.custom) or {}
-        name = said.id if said else cut.recording.id
-        path = _plain_file(cut, corpus_dir)
-        part = path is not None and cut.duration < cut.recording.duration - 1 / cut.sampling_rate
-        yield Clip(
-            id=name,
-            audio=path or _written(cut, audio_dir / f"{UNSAFE.sub('_', name)}.flac"),
-            split=split,
-            text=said.text if said else None,
-            language=said.language if said else None,
-            speaker=said.speaker if said else None,
-            attributes={
-                "gender": gender(said.gender or "") if said else None,
-                **{key: value for key, value in custom.items() if isinstance(value, str | int | float)},
-            },
-            start=cut.start if part else None,
-            end=cut.end if part else None,
-        )
+def _clip(cut: Any, split: str, corpus_dir: Path, audio_dir: Path) -> Clip:
+    said = cut.supervisions[0] if cut.supervisions else None
+    custom = (said.custom if said else cut.custom) or {}
+    name = said.id if said else cut.recording.id
+    path = _plain_file(cut, corpus_dir)
+    part = path is not None and cut.duration < cut.recording.duration - 1 / cut.sampling_rate
+    return Clip(
+        id=name,
+        audio=path or _written(cut, audio_dir / f"{UNSAFE.sub('_', name)}.flac"),
+        split=split,
+        text=said.text if said else None,
+        language=said.language if said else None,
+        speaker=said.speaker if said else None,
+        attributes={
+            "gender": gender(said.gender or "") if said else None,
+            **{key: value for key, value in custom.items() if isinstance(value, str | int | float)},
+        },
+        start=cut.start if part else None,
+        end=cut.end if part else None,
+    )
 
 
 def _plain_file(cut: Any, corpus_dir: Path) -> Path | None:

@@ -111,10 +111,11 @@ def test_recordings_alone_are_sounds(recordings, tmp_path):
     ]
 
 
-def test_a_damaged_manifest_is_named(tmp_path):
+@pytest.mark.parametrize("name", ["mine_recordings_dev.jsonl", "mine_cuts_dev.jsonl"])
+def test_a_damaged_manifest_is_named(name, tmp_path):
     (tmp_path / "corpus").mkdir()
-    (tmp_path / "corpus" / "mine_recordings_dev.jsonl").write_text('{"id": "x"}\n')
-    with pytest.raises(SpeechLLMError, match=r"mine_recordings_dev\.jsonl: lhotse cannot read it"):
+    (tmp_path / "corpus" / name).write_text('{"id": "x", "type": "MonoCut"}\n')
+    with pytest.raises(SpeechLLMError, match=rf"{name}: lhotse cannot read it"):
         prepared(tmp_path)
 
 
