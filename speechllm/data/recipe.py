@@ -11,9 +11,10 @@ import csv
 import importlib.util
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import speechllm
@@ -24,6 +25,9 @@ from speechllm.progress import console, track
 
 Prepare = Callable[[Path, Path], dict[str, Path]]
 """`prepare(corpus_dir, output_dir)`: writes the manifests of a corpus and returns them by split."""
+
+Download = Callable[[Path, Sequence[str]], Path]
+"""`download(folder, parts)`: fetches a corpus, or some of its parts, and returns the folder that `prepare` reads."""
 
 MAX_BROKEN = 0.01
 """The share of a corpus's files that may be missing or unreadable; rounded up, so that one never ends a run."""
@@ -222,6 +226,30 @@ def find_recipe(corpus: str) -> Prepare:
     Raises:
         SpeechLLMError: there is no such recipe, or its file defines no `prepare`.
     """
+    module = _recipe(corpus)
+    if not callable(getattr(module, "prepare", None)):
+        raise SpeechLLMError(f"{module.__file__}: defines no prepare(corpus_dir, output_dir); add it")
+    prepare: Prepare = module.prepare
+    return prepare
+
+
+def find_download(corpus: str) -> Download:
+    """The `download` of a recipe, found like `find_recipe` finds `prepare`.
+
+    Raises:
+        SpeechLLMError: there is no such recipe, or its corpus cannot be downloaded without asking for it.
+    """
+    module = _recipe(corpus)
+    if not callable(getattr(module, "download", None)):
+        raise SpeechLLMError(
+            f"{corpus} cannot be downloaded by a program; {Path(str(module.__file__)).parent / 'README.md'} says how to"
+            " get it"
+        )
+    download: Download = module.download
+    return download
+
+
+def _recipe(corpus: str) -> ModuleType:
     homes = [Path("recipes"), Path(speechllm.__file__).parent.parent / "recipes"]
     candidates = [home / corpus for home in homes] if Path(corpus).name == corpus else []
     file = next((p for folder in [*candidates, Path(corpus)] if (p := folder / "prepare.py").is_file()), None)
@@ -233,7 +261,4 @@ def find_recipe(corpus: str) -> Prepare:
         raise SpeechLLMError(f"{file}: cannot be imported; give a folder with a prepare.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not callable(getattr(module, "prepare", None)):
-        raise SpeechLLMError(f"{file}: defines no prepare(corpus_dir, output_dir); add it")
-    prepare: Prepare = module.prepare
-    return prepare
+    return module
