@@ -16,7 +16,10 @@ def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:
     require(corpus_dir, "clips")
     tables = {split: path for split in SPLITS if (path := corpus_dir / f"{split}.tsv").is_file()}
     if not tables:
-        raise SpeechLLMError(f"{corpus_dir}: has no train.tsv, dev.tsv or test.tsv; give the folder of one language")
+        raise SpeechLLMError(
+            f"{corpus_dir}: has no train.tsv, dev.tsv or test.tsv; give the folder of one language, or read tables of"
+            " another form with the recipe 'folder'"
+        )
     clips = (clip for split, table in tables.items() for clip in _clips(corpus_dir, table, split))
     return write_corpus("common_voice", clips, output_dir)
 

@@ -95,6 +95,29 @@ def test_a_folder_with_a_table(tmp_path):
     assert (y.id, y.text, y.speaker, y.attributes) == ("y", None, None, {"age": 0.5, "code": "nan"})
 
 
+def test_a_folder_with_several_tables(tmp_path):
+    corpus = Miniature(
+        audio=["clips/x.wav", "y.wav"],
+        tables={"gender.csv": "path,gender\nx.wav,male\n", "words.csv": "path,text,gender\ny.wav,Hi,\nx.wav,No,\n"},
+        expected={},
+    ).write(tmp_path / "mine")
+    rows = read_manifest(find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")["all"])
+    assert [(u.id, u.text, u.attributes) for u in rows] == [("x", "No", {"gender": "male"}), ("y", "Hi", {})]
+
+
+def test_a_folder_table_without_files_is_named(tmp_path):
+    corpus = Miniature(audio=["x.wav"], tables={"notes.csv": "name\nx\n"}, expected={}).write(tmp_path)
+    with pytest.raises(SpeechLLMError, match=r"notes\.csv: has no column 'file_name' or 'path'"):
+        find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")
+
+
+def test_human_recordings_with_tables_of_their_own(human, tmp_path):
+    manifests = find_recipe(str(RECIPES / "folder"))(human / "common_voice", tmp_path)
+    rows = read_manifest(manifests["all"])
+    assert sum("gender" in u.attributes for u in rows) == 250
+    assert sum(u.language is not None for u in rows) == 250
+
+
 def test_a_folder_with_texts_beside_the_audio(tmp_path):
     corpus = Miniature(
         audio=["b.wav", "a/x.ogg", "c.wav"],
