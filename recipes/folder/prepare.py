@@ -19,8 +19,8 @@ def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:
     """Reads `metadata.csv` if it is there, else every `.csv`; without one, every audio file and the text beside it.
 
     A table has a column `file_name` or `path` (relative to the folder, or to `clips` in it) and any of id, split, text,
-    language and speaker; every other column is an attribute. Tables that name the same file add to each other. `datasets`
-    calls such a folder, with `metadata.csv`, an AudioFolder. Texts beside the audio are `<name>.txt` or `<name>.lab`.
+    language and speaker; every other column is an attribute. Tables that name the same file add to each other.
+    `datasets` calls such a folder, with `metadata.csv`, an AudioFolder. Texts beside audio are `<name>.txt` or `.lab`.
     """
     require(corpus_dir)
     table = corpus_dir / TABLE
@@ -35,9 +35,7 @@ def _rows(tables: list[Path]) -> list[dict[str, str]]:
         for row in read_table(table):
             column = next((name for name in FILE_COLUMNS if name in row), None)
             if column is None:
-                raise SpeechLLMError(
-                    f"{table}: has no column 'file_name' or 'path'; add it, or move the table elsewhere"
-                )
+                raise SpeechLLMError(f"{table}: has no column 'file_name' or 'path'; add it, or move the table away")
             if not row[column]:
                 raise SpeechLLMError(f"{table}: a line names no file in the column {column!r}; fill or remove it")
             said = {name: value for name, value in row.items() if value and name != column}

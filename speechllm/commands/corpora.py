@@ -30,7 +30,7 @@ def prepare(
         corpus_dir: The unpacked corpus; with `--download True`, the folder to download it into.
         out: Folder to write; one manifest a split.
         download: Fetch and unpack the corpus first, where its licence lets a program do that.
-        parts: With `--download True`: fetch these parts only, for instance the splits dev-clean and test-clean of librispeech.
+        parts: With `--download True`: fetch these parts only, for instance dev-clean and test-clean of librispeech.
     """
     from speechllm.data.manifest import read_manifest
     from speechllm.data.recipe import find_download, find_recipe

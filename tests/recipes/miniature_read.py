@@ -91,4 +91,34 @@ READ = {
             ]
         },
     ),
+    "prompttts": Miniature(
+        audio=["wavs/a.wav", "wavs/b.wav"],
+        tables={
+            "metadata.csv": "file_name,text,gender,pitch,speed,volume,emotion,style_prompt\n"
+            "wavs/a.wav,Hello there.,F,low,slow,normal,cheerful,A lady speaks slowly\nwavs/b.wav,No.,M,high,fast,,,\n"
+        },
+        expected={
+            "all": [
+                {
+                    "id": "a",
+                    "text": "Hello there.",
+                    "language": "en",
+                    "attributes": {
+                        "gender": "female",
+                        "pitch": "low",
+                        "speaking_rate": "slow",
+                        "volume": "normal",
+                        "emotion": "cheerful",
+                        "caption": "A lady speaks slowly",
+                    },
+                },
+                {
+                    "id": "b",
+                    "text": "No.",
+                    "language": "en",
+                    "attributes": {"gender": "male", "pitch": "high", "speaking_rate": "fast"},
+                },
+            ]
+        },
+    ),
 }
