@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 from speechllm.config import Count
 from speechllm.data.recipe import AUDIO_ENDINGS, Clip, gender
 from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.progress import track
 
 ROWS_AT_ONCE = 16
 """Rows that are held in memory; a row of audio may be megabytes."""
@@ -69,7 +70,8 @@ def read_dataset(source: DatasetSource, audio_dir: Path) -> Iterator[Clip]:
             raise SpeechLLMError(f"{source.dataset}: has no split {split!r}{did_you_mean(split, list(loaded))}")
         rows = loaded[split].with_format("arrow")  # plain Arrow: anything else wants a decoder of audio installed
         named = _class_names(rows.features or {})
-        for number, row in enumerate(islice(_rows(rows), source.limit)):
+        chosen = track(islice(_rows(rows), source.limit), f"read {split}", source.limit)
+        for number, row in enumerate(chosen):
             yield _clip(source, split, _named(row, named), audio_dir / split / f"{number:08d}")
 
 

@@ -164,3 +164,20 @@ def test_a_damaged_corpus_is_told_with_the_file(name, changed, message, tmp_path
     (corpus / changed[0]).write_text(changed[1])
     with pytest.raises(SpeechLLMError, match=message):
         find_recipe(str(RECIPES / name))(corpus, tmp_path / "out")
+
+
+def test_a_part_past_the_end_of_its_file_is_skipped(tmp_path, capsys):
+    miniature = MINIATURES["expresso"]
+    corpus = miniature.write(tmp_path / "corpus")
+    (corpus / "splits" / "dev.txt").write_text("ex04_default_longform_00001\t(9.0s,)\n")
+    manifests = find_recipe(str(RECIPES / "expresso"))(corpus, tmp_path / "out")
+    assert sorted(manifests) == ["test", "train"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ex04_default_longform_00001.wav: ends before 9 s, where ex04_default_longform_00001_9.00 begins" in said
+
+
+def test_only_the_recipes_that_name_another_encoding_take_it(tmp_path):
+    corpus = MINIATURES["libritts_r"].write(tmp_path / "corpus")
+    next(corpus.rglob("*.normalized.txt")).write_bytes("Café.".encode("latin-1"))
+    with pytest.raises(SpeechLLMError, match=r"normalized\.txt: is not UTF-8"):
+        find_recipe(str(RECIPES / "libritts_r"))(corpus, tmp_path / "out")
