@@ -2,14 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch, unpack
 from speechllm.data.recipe import Clip, audio_files, gender, read_lines, require, write_corpus
 
 SPLITS = ("train", "dev", "test")
 TRANSCRIPT = "data_aishell/transcript/aishell_transcript_v0.8.txt"
 SPEAKERS = "resource_aishell/speaker.info"
+
+SERVER = "https://www.openslr.org/resources/33"
+ARCHIVES = {
+    "data": Archive(f"{SERVER}/data_aishell.tgz", "md5:2f494334227864a8a8fec932999db9d8"),
+    "resource": Archive(f"{SERVER}/resource_aishell.tgz", "md5:957d480a0fcac85fc18e550756f624e5"),
+}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: data, resource (who is of which gender); none for both.
+    """
+    fetch(ARCHIVES, folder, parts)
+    for archive in sorted((folder / "data_aishell" / "wav").glob("*.tar.gz")):  # one a speaker
+        unpack(archive, archive.parent)
+        archive.unlink()
+    return folder
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

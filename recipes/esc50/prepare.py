@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch
 from speechllm.data.recipe import Clip, read_table, require, write_corpus
+
+ARCHIVES = {"master": Archive("https://github.com/karolpiczak/ESC-50/archive/master.zip")}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: there is one.
+    """
+    fetch(ARCHIVES, folder, parts)
+    return folder / "ESC-50-master"
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

@@ -3,13 +3,29 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch
 from speechllm.data.recipe import Clip, audio_files, gender, read_lines, require, write_corpus
 from speechllm.errors import SpeechLLMError
 
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEST_TAKES = 5  # the first takes of each digit by each speaker, as the corpus's README says
+
+URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
+ARCHIVES = {"1.0.10": Archive(URL)}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: there is one.
+    """
+    fetch(ARCHIVES, folder, parts)
+    return folder / "free-spoken-digit-dataset-1.0.10"
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

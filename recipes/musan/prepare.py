@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch
 from speechllm.data.recipe import Clip, audio_files, gender, read_lines, require, write_corpus
 
 SPLITS = ("music", "noise", "speech")
 VOCALS = {"Y": "yes", "N": "no"}
+
+URL = "https://www.openslr.org/resources/17/musan.tar.gz"
+ARCHIVES = {"musan": Archive(URL, "md5:0c472d4fc0c5141eca47ad1ffeb2a7df")}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: there is one.
+    """
+    fetch(ARCHIVES, folder, parts)
+    return folder / "musan"
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch
 from speechllm.data.recipe import Clip, audio_files, require, write_corpus
 from speechllm.errors import SpeechLLMError
 
@@ -22,6 +24,24 @@ EMOTIONS = {
 }
 INTENSITIES = {"01": "normal", "02": "strong"}
 SENTENCES = {"01": "Kids are talking by the door.", "02": "Dogs are sitting by the door."}
+
+SERVER = "https://zenodo.org/records/1188976/files"
+ROOT = "RAVDESS"
+ARCHIVES = {
+    "speech": Archive(f"{SERVER}/Audio_Speech_Actors_01-24.zip", "md5:bc696df654c87fed845eb13823edef8a", into=ROOT),
+    "song": Archive(f"{SERVER}/Audio_Song_Actors_01-24.zip", into=ROOT),
+}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: speech, song; none for both.
+    """
+    fetch(ARCHIVES, folder, parts)
+    return folder / ROOT
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

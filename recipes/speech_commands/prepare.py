@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch
 from speechllm.data.recipe import Clip, audio_files, read_lines, require, write_corpus
 
 LISTS = {"dev": "validation_list.txt", "test": "testing_list.txt"}
 NOISE = "_background_noise_"
+
+URL = "https://storage.googleapis.com/download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+SHA256 = "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"  # as torchaudio's reader has it
+ROOT = "speech_commands_v0.02"
+ARCHIVES = {"0.02": Archive(URL, f"sha256:{SHA256}", into=ROOT)}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: there is one.
+    """
+    fetch(ARCHIVES, folder, parts)
+    return folder / ROOT
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

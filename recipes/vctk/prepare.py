@@ -3,13 +3,30 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from speechllm.data.download import Archive, fetch
 from speechllm.data.recipe import Clip, audio_files, gender, read_lines, require, write_corpus
 from speechllm.errors import SpeechLLMError
 
 MICROPHONE = "mic1"  # mic2 has every recording once more, but for two speakers
+
+URL = "https://datashare.ed.ac.uk/bitstream/handle/10283/3443/VCTK-Corpus-0.92.zip"
+SHA256 = "f96258be9fdc2cbff6559541aae7ea4f59df3fcaf5cf963aae5ca647357e359c"  # as torchaudio's reader has it
+ROOT = "VCTK-Corpus-0.92"
+ARCHIVES = {"0.92": Archive(URL, f"sha256:{SHA256}", into=ROOT)}
+
+
+def download(folder: Path, parts: Sequence[str] = ()) -> Path:
+    """Fetches the archives into `folder`; returns the folder that `prepare` reads.
+
+    Args:
+        folder: where to.
+        parts: there is one.
+    """
+    fetch(ARCHIVES, folder, parts)
+    return folder / ROOT
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

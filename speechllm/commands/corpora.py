@@ -20,17 +20,27 @@ def corpus(out: Out, train: int = 400, test: int = 64, seed: int = 0) -> None:
         print(manifest)
 
 
-def prepare(corpus: Corpus, corpus_dir: CorpusDir, out: Out) -> None:
-    """Makes manifests of a public corpus that you have downloaded and unpacked; recipes/README.md lists them.
+def prepare(
+    corpus: Corpus, corpus_dir: CorpusDir, out: Out, download: bool = False, parts: tuple[str, ...] = ()
+) -> None:
+    """Makes manifests of a public corpus, downloaded by you or by `--download True`; recipes/README.md lists them.
 
     Args:
         corpus: Name of a recipe, or a folder with a prepare.py of your own.
-        corpus_dir: The unpacked corpus.
+        corpus_dir: The unpacked corpus; with `--download True`, the folder to download it into.
         out: Folder to write; one manifest a split.
+        download: Fetch and unpack the corpus first, where its licence lets a program do that.
+        parts: With `--download True`: fetch these parts only, for instance dev-clean and test-clean of librispeech.
     """
     from speechllm.data.manifest import read_manifest
-    from speechllm.data.recipe import find_recipe
+    from speechllm.data.recipe import find_download, find_recipe
+    from speechllm.errors import SpeechLLMError
 
+    if parts and not download:
+        raise SpeechLLMError("--parts chooses what --download fetches; give both")
+    if download:
+        corpus_dir = find_download(corpus)(corpus_dir, parts)
+        print(f"{corpus_dir}: downloaded")
     for manifest in find_recipe(corpus)(corpus_dir, out).values():
         print(f"{manifest}: {len(read_manifest(manifest))} utterances")
 

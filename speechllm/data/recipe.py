@@ -6,13 +6,15 @@ makes a `Clip` of each recording, and hands them to `write_corpus`.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import importlib.util
 import io
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import speechllm
@@ -24,6 +26,9 @@ from speechllm.progress import console, track
 Prepare = Callable[[Path, Path], dict[str, Path]]
 """`prepare(corpus_dir, output_dir)`: writes the manifests of a corpus and returns them by split."""
 
+Download = Callable[[Path, Sequence[str]], Path]
+"""`download(folder, parts)`: fetches a corpus, or some of its parts, and returns the folder that `prepare` reads."""
+
 MAX_BROKEN = 0.01
 """The share of a corpus's files that may be missing or unreadable; rounded up, so that one never ends a run."""
 
@@ -33,6 +38,9 @@ REPORTED = 10
 AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
 """What `audio_files` takes for audio: the common formats among those that libsndfile reads."""
 
+BLANKS = " \t\r\n\xa0"
+"""What is taken off the ends of a field. `str.strip` alone takes U+0085 too, which in some tables is an ellipsis."""
+
 _GENDERS = {"f": "female", "w": "female", "female_feminine": "female", "m": "male", "male_masculine": "male"} | {
     word: word for word in ("female", "male")
 }
@@ -40,9 +48,10 @@ _GENDERS = {"f": "female", "w": "female", "female_feminine": "female", "m": "mal
 
 @dataclass(frozen=True, kw_only=True)
 class Clip:
-    """One recording of a corpus and what the corpus says about it; its duration is read from the file.
+    """One recording of a corpus, or the part from `start` to `end` (s), and what the corpus says about it.
 
-    Empty texts and attributes whose value is None or empty are facts that the corpus lacks, and are left out.
+    Its duration is read from the file. Empty texts and attributes whose value is None or empty are facts that the
+    corpus lacks, and are left out.
     """
 
     id: str
@@ -52,6 +61,8 @@ class Clip:
     language: str | None = None
     speaker: str | None = None
     attributes: Mapping[str, Attribute | None] = field(default_factory=dict)
+    start: float | None = None
+    end: float | None = None
 
 
 def write_corpus(dataset: str, clips: Iterable[Clip], output_dir: Path) -> dict[str, Path]:
@@ -94,14 +105,21 @@ def write_corpus(dataset: str, clips: Iterable[Clip], output_dir: Path) -> dict[
 
 
 def _utterance(dataset: str, clip: Clip) -> Utterance:
-    duration, sampling_rate = audio_info(clip.audio)
-    if duration == 0:
+    length, sampling_rate = audio_info(clip.audio)
+    if length == 0:
         raise SpeechLLMError(f"{clip.audio}: holds no samples; download it again")
+    duration = min(length if clip.end is None else clip.end, length) - (clip.start or 0.0)
+    if duration <= 0:
+        raise SpeechLLMError(
+            f"{clip.audio}: ends before {clip.start or 0.0:g} s, where {clip.id} begins; download it again"
+        )
     facts = {
         "text": (clip.text or "").strip(),
         "language": clip.language,
         "speaker": clip.speaker,
         "attributes": {name: value for name, value in clip.attributes.items() if value not in (None, "")},
+        "start": clip.start,
+        "end": clip.end,
     }
     return Utterance(
         id=clip.id,
@@ -150,22 +168,31 @@ def audio_files(folder: Path, *endings: str) -> list[Path]:
     return files
 
 
-def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text file that are not empty, without white space around them.
+def read_lines(path: Path, otherwise: str | None = None) -> list[str]:
+    """The lines of a text file that are not empty, without white space around them.
+
+    Args:
+        path: in UTF-8, or in UTF-16 with a byte order mark.
+        otherwise: the encoding of a file that is in neither; unknown bytes are replaced.
 
     Raises:
-        SpeechLLMError: it cannot be read or is not UTF-8.
+        SpeechLLMError: it cannot be read, or is not UTF-8 and no other encoding is given.
     """
-    return [line.strip() for line in _text(path).split("\n") if line.strip()]
+    return [line.strip() for line in _text(path, otherwise).split("\n") if line.strip()]
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, otherwise: str | None = None) -> str:
     try:
-        return path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            return data.decode("utf-16")
+        return data.decode("utf-8-sig")
     except OSError as error:
         raise SpeechLLMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:
-        raise SpeechLLMError(f"{path}: is not UTF-8 text; download it again") from error
+        if otherwise is None:
+            raise SpeechLLMError(f"{path}: is not UTF-8 text; download it again") from error
+        return data.decode(otherwise, errors="replace")
 
 
 def read_table(path: Path, *columns: str, delimiter: str = ",") -> Iterator[dict[str, str]]:
@@ -183,7 +210,7 @@ def read_table(path: Path, *columns: str, delimiter: str = ",") -> Iterator[dict
     for row in reader:
         if any(row[column] is None for column in columns):
             raise SpeechLLMError(f"{path}:{reader.line_num}: has fewer fields than the header; download it again")
-        yield {name: (value or "").strip() for name, value in row.items() if name is not None}
+        yield {name: (value or "").strip(BLANKS) for name, value in row.items() if name is not None}
 
 
 def gender(word: str) -> str | None:
@@ -200,6 +227,30 @@ def find_recipe(corpus: str) -> Prepare:
     Raises:
         SpeechLLMError: there is no such recipe, or its file defines no `prepare`.
     """
+    module = _recipe(corpus)
+    if not callable(getattr(module, "prepare", None)):
+        raise SpeechLLMError(f"{module.__file__}: defines no prepare(corpus_dir, output_dir); add it")
+    prepare: Prepare = module.prepare
+    return prepare
+
+
+def find_download(corpus: str) -> Download:
+    """The `download` of a recipe, found like `find_recipe` finds `prepare`.
+
+    Raises:
+        SpeechLLMError: there is no such recipe, or its corpus cannot be downloaded without asking for it.
+    """
+    module = _recipe(corpus)
+    if not callable(getattr(module, "download", None)):
+        raise SpeechLLMError(
+            f"{corpus} cannot be downloaded by a program; {Path(str(module.__file__)).parent / 'README.md'} says how to"
+            " get it"
+        )
+    download: Download = module.download
+    return download
+
+
+def _recipe(corpus: str) -> ModuleType:
     homes = [Path("recipes"), Path(speechllm.__file__).parent.parent / "recipes"]
     candidates = [home / corpus for home in homes] if Path(corpus).name == corpus else []
     file = next((p for folder in [*candidates, Path(corpus)] if (p := folder / "prepare.py").is_file()), None)
@@ -211,7 +262,4 @@ def find_recipe(corpus: str) -> Prepare:
         raise SpeechLLMError(f"{file}: cannot be imported; give a folder with a prepare.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    if not callable(getattr(module, "prepare", None)):
-        raise SpeechLLMError(f"{file}: defines no prepare(corpus_dir, output_dir); add it")
-    prepare: Prepare = module.prepare
-    return prepare
+    return module

@@ -74,4 +74,67 @@ SOUNDS = {
             "train": [{"id": "no/0a7c2a8d_nohash_0", "text": "no", "language": "en", "speaker": "0a7c2a8d"}],
         },
     ),
+    "vocalsound": Miniature(
+        audio=[
+            f"audio_16k/{name}.wav"
+            for name in ("f0003_0_throatclearing", "m0004_1_cough", "f0005_0_sniff", "m0006_0_sigh")
+        ],
+        tables={
+            "datafiles/tr.json": '{"data": [{"wav": "/data/audio_16k/f0003_0_throatclearing.wav", "labels": "/m/x"}]}',
+            "datafiles/val.json": '{"data": [{"wav": "m0004_1_cough.wav", "labels": "/m/y"}]}',
+            "datafiles/te.json": '{"data": [{"wav": "f0005_0_sniff.wav", "labels": "/m/z"}]}',
+            "meta/all_meta.json": '[["f0003", "female", 25, "USA", "English", "no"],'
+            ' ["m0004", "male", "61", "India", "Tamil", "cold"]]',
+        },
+        expected={
+            "train": [
+                {
+                    "id": "f0003_0_throatclearing",
+                    "speaker": "f0003",
+                    "attributes": {
+                        "sound": "throat clearing",
+                        "gender": "female",
+                        "age": 25,
+                        "country": "USA",
+                        "native_language": "English",
+                    },
+                }
+            ],
+            "val": [
+                {
+                    "id": "m0004_1_cough",
+                    "speaker": "m0004",
+                    "attributes": {
+                        "sound": "cough",
+                        "gender": "male",
+                        "age": 61,
+                        "country": "India",
+                        "native_language": "Tamil",
+                    },
+                }
+            ],
+            "test": [{"id": "f0005_0_sniff", "speaker": "f0005", "attributes": {"sound": "sniff", "gender": "female"}}],
+            "unlisted": [{"id": "m0006_0_sigh", "speaker": "m0006", "attributes": {"sound": "sigh", "gender": "male"}}],
+        },
+    ),
+    "audiocaps": Miniature(
+        audio=["train/r1nicOVtvkQ_130.wav", "test/-0_x_30.flac", "val/97151.wav"],
+        tables={
+            "train.csv": "audiocap_id,youtube_id,start_time,caption\n91139,r1nicOVtvkQ,130,A woman talks\n"
+            "58146,UDGBjjwyaqE,20,Multiple clanging sounds\n",
+            "val.csv": "audiocap_id,youtube_id,start_time,caption\n97151,vfY_TJq7n_U,130,Rain falls\n",
+            "test.csv": "audiocap_id,youtube_id,start_time,caption\n"
+            '1,-0_x,30,"Wind, then rain"\n2,-0_x,30,Rain\n3,-0_x,30,A storm\n',
+        },
+        expected={
+            "train": [{"id": "train/r1nicOVtvkQ_130", "attributes": {"caption": "A woman talks"}}],
+            "val": [{"id": "val/97151", "attributes": {"caption": "Rain falls"}}],
+            "test": [
+                {
+                    "id": "test/-0_x_30",
+                    "attributes": {"caption": "Wind, then rain", "caption_2": "Rain", "caption_3": "A storm"},
+                }
+            ],
+        },
+    ),
 }

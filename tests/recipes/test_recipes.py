@@ -4,7 +4,11 @@ import os
 from pathlib import Path
 
 import pytest
-from miniature import SECONDS, Miniature
+from miniature import Miniature
+from miniature_emotions import EMOTIONS
+from miniature_parquet import PARQUET
+from miniature_parts import PARTS
+from miniature_read import READ
 from miniature_sounds import SOUNDS
 from miniature_speech import SPEECH
 
@@ -12,7 +16,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.data.recipe import find_recipe
 from speechllm.errors import SpeechLLMError
 
-MINIATURES = SPEECH | SOUNDS
+MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS | PARQUET
 RECIPES = Path(__file__).parents[2] / "recipes"
 SAME_EVERYWHERE = {"audio", "duration", "sampling_rate", "dataset", "split"}
 
@@ -28,7 +32,8 @@ def test_a_miniature_corpus_becomes_the_expected_manifests(name, tmp_path):
         for utterance in utterances:
             assert Path(utterance.audio).is_file()
             assert (utterance.dataset, utterance.split) == (name, split)
-            assert utterance.duration == pytest.approx(SECONDS, abs=0.1)  # MP3 pads
+            part = (utterance.end or MINIATURES[name].seconds) - (utterance.start or 0.0)
+            assert utterance.duration == pytest.approx(part, abs=0.1)  # MP3 pads
 
 
 @pytest.mark.parametrize("name", sorted(MINIATURES))
@@ -90,6 +95,29 @@ def test_a_folder_with_a_table(tmp_path):
     assert (y.id, y.text, y.speaker, y.attributes) == ("y", None, None, {"age": 0.5, "code": "nan"})
 
 
+def test_a_folder_with_several_tables(tmp_path):
+    corpus = Miniature(
+        audio=["clips/x.wav", "y.wav"],
+        tables={"gender.csv": "path,gender\nx.wav,male\n", "words.csv": "path,text,gender\ny.wav,Hi,\nx.wav,No,\n"},
+        expected={},
+    ).write(tmp_path / "mine")
+    rows = read_manifest(find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")["all"])
+    assert [(u.id, u.text, u.attributes) for u in rows] == [("x", "No", {"gender": "male"}), ("y", "Hi", {})]
+
+
+def test_a_folder_table_without_files_is_named(tmp_path):
+    corpus = Miniature(audio=["x.wav"], tables={"notes.csv": "name\nx\n"}, expected={}).write(tmp_path)
+    with pytest.raises(SpeechLLMError, match=r"notes\.csv: has no column 'file_name' or 'path'"):
+        find_recipe(str(RECIPES / "folder"))(corpus, tmp_path / "out")
+
+
+def test_human_recordings_with_tables_of_their_own(human, tmp_path):
+    manifests = find_recipe(str(RECIPES / "folder"))(human / "common_voice", tmp_path)
+    rows = read_manifest(manifests["all"])
+    assert sum("gender" in u.attributes for u in rows) == 250
+    assert sum(u.language is not None for u in rows) == 250
+
+
 def test_a_folder_with_texts_beside_the_audio(tmp_path):
     corpus = Miniature(
         audio=["b.wav", "a/x.ogg", "c.wav"],
@@ -118,11 +146,38 @@ def test_a_folder_table_without_a_name_is_named(tmp_path):
         ("asterisk", ("usr/share/doc/asterisk-core-sounds-fr/core-sounds-fr.txt.gz", "x"), "unpack the package"),
         ("fleurs", ("train.tsv", "6\t10004.wav\n"), "has 2 fields, not 7"),
         ("librispeech", ("SPEAKERS.TXT", "84 | F\n"), r"SPEAKERS\.TXT: '84 \| F' has fewer than five fields"),
+        ("esd", ("0001/Bored/0001_000001.wav", "x"), r"is not <speaker>/<emotion>"),
+        ("emov_db", ("zoe/Amused/amused_1-15_0001.wav", "x"), r"is not <speaker>/<emotion>"),
+        ("iemocap", ("Session1/sentences/wav/x/mine.wav", "x"), r"mine\.wav: is not named like Ses01F"),
+        ("accentdb", ("data/american/mine.wav", "x"), r"mine\.wav: is not <accent>"),
+        ("dailytalk", ("metadata.json", '{"0": {"0": {"text": "hi"}}}'), r"metadata\.json: is not dialogues"),
+        ("vocalsound", ("meta/all_meta.json", '[["f0003", "female"]]'), r"all_meta\.json: is not a list of"),
+        ("vocalsound", ("datafiles/te.json", "[]"), r"te\.json: is not a list of files"),
+        ("voxceleb1", ("wav/id99999/x/00001.wav", "x"), r"'id99999' is no speaker of vox1_meta"),
+        ("expresso", ("splits/dev.txt", "ex01_happy_99999\n"), r"dev\.txt: lists ex01_happy_99999"),
         ("common_voice", ("train.tsv", "path\tsentence\n"), r"train\.tsv: has no column 'client_id'"),
     ],
 )
 def test_a_damaged_corpus_is_told_with_the_file(name, changed, message, tmp_path):
     corpus = MINIATURES[name].write(tmp_path / "corpus")
+    (corpus / changed[0]).parent.mkdir(parents=True, exist_ok=True)
     (corpus / changed[0]).write_text(changed[1])
     with pytest.raises(SpeechLLMError, match=message):
         find_recipe(str(RECIPES / name))(corpus, tmp_path / "out")
+
+
+def test_a_part_past_the_end_of_its_file_is_skipped(tmp_path, capsys):
+    miniature = MINIATURES["expresso"]
+    corpus = miniature.write(tmp_path / "corpus")
+    (corpus / "splits" / "dev.txt").write_text("ex04_default_longform_00001\t(9.0s,)\n")
+    manifests = find_recipe(str(RECIPES / "expresso"))(corpus, tmp_path / "out")
+    assert sorted(manifests) == ["test", "train"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "ex04_default_longform_00001.wav: ends before 9 s, where ex04_default_longform_00001_9.00 begins" in said
+
+
+def test_only_the_recipes_that_name_another_encoding_take_it(tmp_path):
+    corpus = MINIATURES["libritts_r"].write(tmp_path / "corpus")
+    next(corpus.rglob("*.normalized.txt")).write_bytes("Café.".encode("latin-1"))
+    with pytest.raises(SpeechLLMError, match=r"normalized\.txt: is not UTF-8"):
+        find_recipe(str(RECIPES / "libritts_r"))(corpus, tmp_path / "out")

@@ -4,9 +4,14 @@ import re
 from pathlib import Path
 
 import pytest
+from miniature_emotions import EMOTIONS
+from miniature_parquet import PARQUET
+from miniature_parts import PARTS
+from miniature_read import READ
 from miniature_sounds import SOUNDS
 from miniature_speech import SPEECH
 
+MINIATURES = SPEECH | SOUNDS | EMOTIONS | READ | PARTS | PARQUET
 RECIPES = Path(__file__).parents[2] / "recipes"
 NAMES = sorted(path.parent.name for path in RECIPES.glob("*/prepare.py"))
 ROW = re.compile(r"^\| \[(\w+)\]\(\1/README\.md\) \|(.+)\|$", re.MULTILINE)
@@ -14,7 +19,7 @@ ROWS = {
     name: [cell.strip() for cell in cells.split("|")]
     for name, cells in ROW.findall((RECIPES / "README.md").read_text())
 }
-GENERAL = {"folder"}
+GENERAL = {"folder", "hugging_face", "lhotse"}
 """Recipes whose corpora have no layout of their own; tests of their own hold them."""
 
 
@@ -23,7 +28,7 @@ def test_the_table_lists_every_recipe_in_order():
 
 
 def test_every_recipe_has_a_miniature_corpus():
-    assert sorted(SPEECH.keys() | SOUNDS.keys()) == sorted(set(NAMES) - GENERAL)
+    assert sorted(MINIATURES) == sorted(set(NAMES) - GENERAL)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -38,8 +43,8 @@ def test_a_row_agrees_with_the_readme(name):
         assert heading in readme
 
 
-@pytest.mark.parametrize("name", sorted(SPEECH | SOUNDS))
+@pytest.mark.parametrize("name", sorted(MINIATURES))
 def test_a_row_names_the_attributes_that_come_out(name):
-    rows = [row for split in (SPEECH | SOUNDS)[name].expected.values() for row in split]
+    rows = [row for split in MINIATURES[name].expected.values() for row in split]
     found = {attribute for row in rows for attribute in row.get("attributes", {})}
     assert found == set(ROWS[name][2].split(", ")) - {"none"}
