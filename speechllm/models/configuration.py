@@ -21,6 +21,9 @@ class SpeechLLMConfig(PreTrainedConfig):
         llm: model reference of the LLM.
         adapter: `{"type": name, ...}`, the arguments of the adapter class.
         audio_layers: the encoder layers whose outputs the adapter reads, counted from 1.
+        audio_final_norm: whether the encoder's last layer is read after its final LayerNorm.
+        audio_padded: whether Whisper hears every window filled up with silence to 30 s. Neither is for new adapters:
+            they are how DeSTA2.5-Audio heard, see `speechllm.convert`.
         audio_token: the placeholder, a token that is added to the LLM's tokenizer; no embedding of it is ever read.
         transcript: whether the recogniser's words follow the audio vectors as text.
         system_prompt: the system prompt that the targets were written under; the default when asking.
@@ -35,6 +38,8 @@ class SpeechLLMConfig(PreTrainedConfig):
     llm: str = ""
     adapter: dict[str, Any] | None = None
     audio_layers: list[int] | None = None
+    audio_final_norm: bool = True
+    audio_padded: bool = False
     audio_token: str = AUDIO_TOKEN
     audio_token_id: int = -1
     transcript: bool = False

@@ -182,7 +182,9 @@ class SpeechLLM(PreTrainedModel):
     def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
         """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; not trained."""
         features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
-        states, mask = encode(self.audio_tower, features, input_features_mask.to(self.device), self.config.audio_layers)
+        mask = input_features_mask.to(self.device)
+        layers, final_norm = self.config.audio_layers, self.config.audio_final_norm
+        states, mask = encode(self.audio_tower, features, mask, layers, final_norm=final_norm)
         return self.multi_modal_projector.reduce(states, mask)
 
     def project(self, encoded: EncodedAudio) -> tuple[torch.Tensor, torch.Tensor]:

@@ -198,7 +198,8 @@ class SpeechLLMProcessor(ProcessorMixin):
         return out["input_values"][0]
 
     def _log_mel(self, piece: np.ndarray) -> torch.Tensor:
-        samples = max(len(piece), round(MIN_WINDOW_S * SAMPLING_RATE))
+        shortest = WINDOW_S if self.config.audio_padded else MIN_WINDOW_S
+        samples = max(len(piece), round(shortest * SAMPLING_RATE))
         hop = self.feature_extractor.hop_length * STRIDE
         padded = np.zeros(math.ceil(samples / hop) * hop, dtype=np.float32)
         padded[: len(piece)] = piece

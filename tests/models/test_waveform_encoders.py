@@ -7,9 +7,11 @@ from small import ADAPTERS, about, build
 from transformers import AutoModel
 
 from speechllm import SpeechLLM, SpeechLLMProcessor
+from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
 from speechllm.models.encoder import encode, num_frames, take_encoder
 from speechllm.models.processing import pad_features
+from speechllm.models.recogniser import Recogniser
 from speechllm.testing.corpus import tone
 from speechllm.testing.tiny import WAVEFORM_ENCODERS, tiny_waveform_encoder
 from speechllm.train import loop
@@ -139,3 +141,8 @@ def test_long_audio_is_heard_in_windows(adapter, tmp_path, llm_reference):
         alone = processor([about(piece)])
         one, _ = model.get_audio_features(alone["input_features"], alone["input_features_mask"])
         torch.testing.assert_close(row[real], one[0], atol=1e-5, rtol=1e-4)
+
+
+def test_one_writes_no_transcript(tmp_path):
+    with pytest.raises(SpeechLLMError, match=r"a wav2vec2 model writes no transcript; give a Whisper"):
+        Recogniser(tiny_waveform_encoder(tmp_path))
