@@ -33,7 +33,8 @@ class Recogniser:
         kind = AutoConfig.from_pretrained(folder).model_type
         if kind != "whisper":
             raise SpeechLLMError(
-                f"{reference}: a {kind} model writes no transcript; give a Whisper, or train with model.transcript = false"
+                f"{reference}: a {kind} model writes no transcript; give a Whisper, or train with model.transcript ="
+                " false"
             )
         self._model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(device)
         self._features = WhisperFeatureExtractor.from_pretrained(folder)
