@@ -19,7 +19,7 @@ from speechllm import hub
 from speechllm.data.jsonl import umask
 from speechllm.errors import SpeechLLMError
 from speechllm.models import fingerprint
-from speechllm.models.adapters import Adapter, build_adapter
+from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.encoder import encode, take_encoder
 from speechllm.models.splice import splice
@@ -93,21 +93,25 @@ class SpeechLLM(PreTrainedModel):
             dtype: of the frozen parts; "auto" is what each was stored in. The adapter itself is always float32.
             settings: more fields of `SpeechLLMConfig`.
         """
+        audio_config = AutoConfig.from_pretrained(hub.resolve(encoder))
         config = SpeechLLMConfig(
-            audio_config=AutoConfig.from_pretrained(hub.resolve(encoder)),
+            audio_config=audio_config,
             text_config=AutoConfig.from_pretrained(hub.resolve(llm)),
             encoder=encoder,
             llm=llm,
-            adapter=adapter,
+            adapter=complete(adapter, audio_config),
             **settings,
         )
-        return cls._assemble(config, dtype)
+        model, speech_model = cls._assemble(config, dtype)
+        model.multi_modal_projector.start_from(speech_model)
+        return model
 
     @classmethod
-    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str) -> SpeechLLM:
-        tower = take_encoder(AutoModel.from_pretrained(hub.resolve(config.encoder), dtype=dtype))
+    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str) -> tuple[SpeechLLM, Any]:
+        """The model, and the whole speech model that its encoder was taken out of."""
+        speech_model = AutoModel.from_pretrained(hub.resolve(config.encoder), dtype=dtype)
         llm = AutoModelForCausalLM.from_pretrained(hub.resolve(config.llm), dtype=dtype)
-        return cls(config, tower, llm)
+        return cls(config, take_encoder(speech_model), llm), speech_model
 
     @classmethod
     def from_pretrained(
@@ -131,7 +135,7 @@ class SpeechLLM(PreTrainedModel):
             )
         config = SpeechLLMConfig.from_pretrained(path)
         fingerprint.check(path, config)
-        model = cls._assemble(config, dtype)
+        model, _ = cls._assemble(config, dtype)
         model._load_adapter(path / WEIGHTS)
         return model if device is None else model.to(device)
 

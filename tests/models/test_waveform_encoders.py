@@ -115,7 +115,7 @@ def test_samples_are_normalised_where_the_feature_extractor_says_so(encoder, fol
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind != "decoder"])
 def test_answers_do_not_depend_on_company(kind, folder, llm_reference):
     model, processor = build(folder, llm_reference, ADAPTERS[kind])
     conversations = [about(tone(0.2)), about(tone(1.5), tone(0.3), question="Is the speaker male or female?")]
