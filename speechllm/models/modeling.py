@@ -21,8 +21,8 @@ from speechllm.errors import SpeechLLMError
 from speechllm.models import fingerprint
 from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
-from speechllm.models.encoder import encode, take_encoder
 from speechllm.models.splice import splice
+from speechllm.models.tower import load_tower, run_tower
 
 WEIGHTS = "adapter.safetensors"
 
@@ -102,16 +102,15 @@ class SpeechLLM(PreTrainedModel):
             adapter=complete(adapter, audio_config),
             **settings,
         )
-        model, speech_model = cls._assemble(config, dtype)
-        model.multi_modal_projector.start_from(speech_model)
+        model = cls._assemble(config, dtype)
+        model.multi_modal_projector.start_from(lambda: AutoModel.from_pretrained(hub.resolve(encoder)))
         return model
 
     @classmethod
-    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str) -> tuple[SpeechLLM, Any]:
-        """The model, and the whole speech model that its encoder was taken out of."""
-        speech_model = AutoModel.from_pretrained(hub.resolve(config.encoder), dtype=dtype)
+    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str) -> SpeechLLM:
+        tower = load_tower(config, dtype)
         llm = AutoModelForCausalLM.from_pretrained(hub.resolve(config.llm), dtype=dtype)
-        return cls(config, take_encoder(speech_model), llm), speech_model
+        return cls(config, tower, llm)
 
     @classmethod
     def from_pretrained(
@@ -135,7 +134,7 @@ class SpeechLLM(PreTrainedModel):
             )
         config = SpeechLLMConfig.from_pretrained(path)
         fingerprint.check(path, config)
-        model, _ = cls._assemble(config, dtype)
+        model = cls._assemble(config, dtype)
         model._load_adapter(path / WEIGHTS)
         return model if device is None else model.to(device)
 
@@ -186,9 +185,7 @@ class SpeechLLM(PreTrainedModel):
     def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
         """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; not trained."""
         features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
-        mask = input_features_mask.to(self.device)
-        layers, final_norm = self.config.audio_layers, self.config.audio_final_norm
-        states, mask = encode(self.audio_tower, features, mask, layers, final_norm=final_norm)
+        states, mask = run_tower(self.audio_tower, features, input_features_mask.to(self.device), self.config)
         return self.multi_modal_projector.reduce(states, mask)
 
     def project(self, encoded: EncodedAudio) -> tuple[torch.Tensor, torch.Tensor]:

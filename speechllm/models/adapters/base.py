@@ -39,8 +39,8 @@ class Adapter(nn.Module, ABC):
         """Settings that follow from the configuration of the speech model; those of the user go before them."""
         return {}
 
-    def start_from(self, speech_model: Any) -> None:
-        """Told once, before training, the whole speech model that the encoder was taken out of."""
+    def start_from(self, load: Callable[[], Any]) -> None:
+        """Told once, before training, how to load the whole speech model that the encoder was taken out of."""
 
     def calibrate(self, states: torch.Tensor, mask: torch.Tensor) -> None:
         """Told once, before training, what a sample of the training data looks like (as `reduce` returns it)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -83,13 +84,13 @@ class DecoderQFormer(Adapter):
         }
 
     @torch.no_grad()
-    def start_from(self, speech_model: Any) -> None:
+    def start_from(self, load: Callable[[], Any]) -> None:
         """Copies the decoder; its positions go into the queries.
 
         Raises:
             SpeechLLMError: the settings are not those of the decoder.
         """
-        decoder = speech_model.decoder
+        speech_model = load()
         theirs = self.sizes_from(speech_model.config)
         for name, size in self.sizes.items():
             if size != theirs[name]:
@@ -101,6 +102,7 @@ class DecoderQFormer(Adapter):
                 f"adapter.queries is {len(self.queries)}, but the decoder that it starts as has {theirs['queries']}"
                 " positions; give fewer"
             )
+        decoder = speech_model.decoder
         self.layers.load_state_dict(decoder.layers.state_dict())
         self.layer_norm.load_state_dict(decoder.layer_norm.state_dict())
         self.queries.add_(decoder.embed_positions.weight[: len(self.queries)])
