@@ -40,6 +40,8 @@ class ModelConfig:
     """The adapter's type (pooled, qformer, stack, convolution, decoder) and its settings."""
     audio_layers: list[int] | None = None
     """Encoder layers the adapter reads, counted from 1; evenly spaced where left out."""
+    paralinguistic_encoder: str = ""
+    """Model reference of a wav2vec2, HuBERT or WavLM that listens beside a Whisper; none where left out."""
     transcript: bool = True
     """Whether the recogniser's words follow the audio vectors as text."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -18,7 +18,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
 from speechllm import hub
 from speechllm.errors import SpeechLLMError
-from speechllm.models.configuration import SpeechLLMConfig
+from speechllm.models.configuration import SpeechLLMConfig, default_audio_layers
 from speechllm.models.encoder import encode, hears_waveform, take_encoder
 
 HOP = 160
@@ -53,7 +53,7 @@ class DualEncoder(nn.Module):
 
 
 def load_tower(config: SpeechLLMConfig, dtype: torch.dtype | str) -> Any:
-    """The encoder, or the two encoders, that `config` names.
+    """The encoder, or the two encoders, that `config` names; puts the layers of the second into `config` if need be.
 
     Raises:
         SpeechLLMError: one is not supported, or the two do not go together.
@@ -62,8 +62,11 @@ def load_tower(config: SpeechLLMConfig, dtype: torch.dtype | str) -> Any:
     if not config.paralinguistic_encoder:
         return tower
     other = take_encoder(AutoModel.from_pretrained(hub.resolve(config.paralinguistic_encoder), dtype=dtype))
-    taps, layers, depth = len(config.audio_layers or []), config.paralinguistic_layers, other.config.num_hidden_layers
-    if layers is None or len(layers) != taps or not all(1 <= number <= depth for number in layers):
+    taps, depth = len(config.audio_layers or []), other.config.num_hidden_layers
+    if config.paralinguistic_layers is None:
+        config.paralinguistic_layers = default_audio_layers(depth, taps)
+    layers = config.paralinguistic_layers
+    if len(layers) != taps or not all(1 <= number <= depth for number in layers):
         raise SpeechLLMError(
             f"paralinguistic_layers {layers}: give {taps} of 1 to {depth}, one for each of audio_layers"
         )

@@ -82,6 +82,7 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         dict(config.model.adapter),
         dtype=compute_dtype(config.model.dtype),
         audio_layers=config.model.audio_layers,
+        paralinguistic_encoder=config.model.paralinguistic_encoder,
         transcript=config.model.transcript,
     )
     return model, SpeechLLMProcessor.for_config(model.config)

@@ -91,6 +91,8 @@ class DecoderQFormer(Adapter):
             SpeechLLMError: the settings are not those of the decoder.
         """
         speech_model = load()
+        if self.queries.shape[1] != speech_model.config.d_model:
+            raise SpeechLLMError("adapter.type 'decoder' hears its Whisper alone; leave paralinguistic_encoder out")
         theirs = self.sizes_from(speech_model.config)
         for name, size in self.sizes.items():
             if size != theirs[name]:
