@@ -12,6 +12,8 @@ from speechllm.testing.corpus import SYSTEM, tone
 from speechllm.train import loop
 from speechllm.train.data import AudioStore, pair_up
 from speechllm.train.objectives import OBJECTIVES, Context
+from speechllm.train.ranks import Ranks
+from speechllm.train.steps import take_step
 
 
 @pytest.fixture(params=ADAPTERS)
@@ -24,7 +26,7 @@ def run_of(config, corpus):
     model, processor = loop.build(config)
     store = AudioStore(model, processor)
     context = Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
-    return loop.prepare(config, context, corpus.utterances, pair_up(corpus.utterances, corpus.records))
+    return loop.prepare(config, context, corpus.utterances, pair_up(corpus.utterances, corpus.records), Ranks())
 
 
 def tensors(module):
@@ -183,8 +185,8 @@ def test_any_split_into_micro_batches_gives_the_same_gradients(kind, corpus, tra
             recorder = Recorder(run.model.adapter_state().values(), lr=1.0)
             objective = OBJECTIVES[stage.objective](run.context, stage)
             settings = dataclasses.replace(stage, micro_batch_size=micro)
-            entry = loop._step(objective, run.examples[stage.objective], settings, 0, recorder, run)
-            found[micro] = (entry["loss"], entry["items"], entry["grad_norm"], recorder.seen)
+            out = take_step(objective, run.examples[stage.objective][:8], 0, settings, recorder, Ranks())
+            found[micro] = (out.loss, out.items, out.grad_norm, recorder.seen)
         loss, items, norm, gradients = found[8]
         assert items > 8
         assert any(bool(g.any()) for g in gradients)
