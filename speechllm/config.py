@@ -20,12 +20,29 @@ _STRICT = ConfigDict(extra="forbid", strict=True)
 
 T = TypeVar("T")
 
-DistillationTerm = Literal["cross_entropy", "kl", "reverse_kl", "jensen_shannon", "hidden_state"]
+DistillationTerm = Literal[
+    "cross_entropy", "kl", "reverse_kl", "jensen_shannon", "contrastive_kl", "hidden_state", "hidden_state_last"
+]
 
 Count = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class LoraSettings:
+    """Low-rank updates of the LLM's weights, trained together with the adapter."""
+
+    rank: Count = 8
+    alpha: Positive = 16.0
+    """The update is scaled by alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Of what the update reads."""
+    target_modules: list[str] | Literal["all-linear"] = "all-linear"
+    """Names of the linear layers; all-linear is all of them but the vocabulary projection."""
+    where: Literal["everywhere", "audio"] = "audio"
+    """audio: at audio positions only, so that text-only input runs the untouched LLM."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -44,6 +61,10 @@ class ModelConfig:
     """Model reference of a wav2vec2, HuBERT or WavLM that listens beside a Whisper; none where left out."""
     transcript: bool = True
     """Whether the recogniser's words follow the audio vectors as text."""
+    lora: LoraSettings | None = None
+    """Low-rank updates of the LLM; none where left out."""
+    train_llm: bool = False
+    """Train all weights of the LLM too, in float32; the checkpoint then holds them. It forgets: meant to compare."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
@@ -82,9 +103,10 @@ class DataConfig:
 class StageConfig:
     """One stage of training: an objective for a number of steps."""
 
-    objective: Literal["embedding_alignment", "cross_entropy", "distillation"]
+    objective: Literal["embedding_alignment", "cross_entropy", "distillation", "on_policy", "grpo"]
     """embedding_alignment is the warm-up onto the description's embeddings; cross_entropy learns the replies;
-    distillation learns what the LLM predicts that reads the description."""
+    distillation learns what the LLM predicts that reads the description; on_policy learns that after words of its own;
+    grpo makes replies likelier that a verifier finds right."""
     steps: Count
     batch_size: Count = 16
     micro_batch_size: Count | None = None
@@ -93,12 +115,26 @@ class StageConfig:
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """Linear rise of the learning rate, followed by a cosine to zero."""
     weight_decay: NotNegative = 0.01
+    align_to: Literal["attributes", "transcript"] = "attributes"
+    """embedding_alignment: onto the description's attributes, or the last vectors onto the words (DiVA)."""
     description_style: DescriptionStyle = "tags"
     """embedding_alignment: the style of the description whose attribute tokens the vectors regress onto."""
     terms: dict[DistillationTerm, Positive] = field(default_factory=lambda: {"kl": 1.0})
     """distillation: what is added up, each with its weight."""
     temperature: Positive = 1.0
     """distillation: softens both predictions."""
+    contrast: NotNegative = 1.0
+    """distillation, contrastive_kl: how far the teacher is moved away from what the LLM says without the audio."""
+    max_new_tokens: Count = 32
+    """on_policy, grpo: longest reply that the model writes."""
+    sampling_temperature: NotNegative = 1.0
+    """on_policy, grpo: of what the model writes; 0 is greedy."""
+    group_size: Count = 8
+    """grpo: replies to each prompt, which are compared."""
+    kl_weight: NotNegative = 0.1
+    """grpo: weight of the reverse KL to the LLM that reads the description."""
+    prompts: Path | None = None
+    """grpo: the file (JSON Lines) that the targets' prompts were taken from: it tells what each one asks for."""
     end_of_turn_weight: Positive = 1.0
     """Weight of the token that ends a reply, beside 1 for every other; Ultravox raises it."""
     max_grad_norm: Positive = 1.0

@@ -79,7 +79,8 @@ def score(
     """Scores stored responses by a benchmark's own rules: prints the official metrics as one JSON object.
 
     Args:
-        benchmark: Such as mmau, ifeval, dynamic_superb; a name that does not exist lists them all.
+        benchmark: mmau, mmar, ifeval, speech_ifeval, dynamic_superb, dynamic_superb_phase2, sakura, air_bench (its
+            foundation part) or voicebench.
         responses: The benchmark's own response files, as published.
         out: Folder for scores.json and rows.jsonl, each row with its verdict and the reason.
         questions: Files of questions, where a benchmark keeps them apart; they show which responses are missing.

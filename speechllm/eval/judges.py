@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # rules score without torch
 
 _NUMBER = r"[-+]?\d+(?:\.\d+)?"
 
-JUDGE_TOKENS = 512
+JUDGE_TOKENS = 256
 """Longest reply of a judge: a brief explanation and the verdict."""
 
 
@@ -80,7 +80,7 @@ class LlmJudge:
         for question in questions:
             system = [{"role": "system", "content": question.system}] if question.system else []
             conversations.append([*system, {"role": "user", "content": question.user}])
-        replies = self._replier(conversations, Sampling(max_new_tokens=JUDGE_TOKENS), "judging")
+        replies = self._replier(conversations, Sampling(max_new_tokens=JUDGE_TOKENS), "")
         return [reply.text for reply in replies]
 
 

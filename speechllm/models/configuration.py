@@ -28,6 +28,8 @@ class SpeechLLMConfig(PreTrainedConfig):
             they are how DeSTA2.5-Audio heard, see `speechllm.convert`.
         audio_token: the placeholder, a token that is added to the LLM's tokenizer; no embedding of it is ever read.
         transcript: whether the recogniser's words follow the audio vectors as text.
+        lora: low-rank updates of the LLM, the arguments of `lora.add_lora`; None for none.
+        train_llm: whether all weights of the LLM are trained, and the checkpoint holds them.
         system_prompt: the system prompt that the targets were written under; the default when asking.
     """
 
@@ -47,6 +49,8 @@ class SpeechLLMConfig(PreTrainedConfig):
     audio_token: str = AUDIO_TOKEN
     audio_token_id: int = -1
     transcript: bool = False
+    lora: dict[str, Any] | None = None
+    train_llm: bool = False
     system_prompt: str | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.models import fingerprint
 from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
+from speechllm.models.lora import add_lora, train_dropout
 from speechllm.models.splice import splice
 from speechllm.models.tower import load_tower, run_tower
 
@@ -42,7 +43,8 @@ class ReplyRows:
 class SpeechLLM(PreTrainedModel):
     """Hears through `multi_modal_projector`; everything else is frozen, in eval mode, and never changes.
 
-    On text-only input it calls the LLM and nothing else, so the logits are the untouched LLM's, bit for bit.
+    On text-only input it calls the LLM and nothing else, so the logits are the untouched LLM's, bit for bit; that holds
+    too with `lora` at audio positions. With `lora` everywhere or `train_llm` the LLM learns as well, and it does not.
     """
 
     config_class = SpeechLLMConfig
@@ -72,6 +74,12 @@ class SpeechLLM(PreTrainedModel):
         self.multi_modal_projector.set_text_scale(float(embedding.detach().float().square().mean().sqrt()))
         for frozen in (audio_tower, language_model):
             frozen.requires_grad_(False)
+        if config.lora and config.train_llm:
+            raise SpeechLLMError("model.lora and model.train_llm: train the LLM's weights or updates of them, not both")
+        self.lora_gate = add_lora(language_model, config.lora) if config.lora else None
+        self._published: list[Any] = []
+        if config.train_llm:
+            language_model.requires_grad_(True)
         self.train(False)
 
     @classmethod
@@ -90,7 +98,7 @@ class SpeechLLM(PreTrainedModel):
             encoder: model reference of a Whisper, wav2vec2, HuBERT or WavLM.
             llm: model reference of an instruction-tuned LLM.
             adapter: `{"type": name, ...}` with a name in `speechllm.models.adapters.ADAPTERS` and its settings.
-            dtype: of the frozen parts; "auto" is what each was stored in. The adapter itself is always float32.
+            dtype: of the frozen parts; "auto" is what each was stored in. What is trained is always float32.
             settings: more fields of `SpeechLLMConfig`.
         """
         audio_config = AutoConfig.from_pretrained(hub.resolve(encoder))
@@ -102,15 +110,13 @@ class SpeechLLM(PreTrainedModel):
             adapter=complete(adapter, audio_config),
             **settings,
         )
-        model = cls._assemble(config, dtype)
+        model = cls._assemble(config, dtype, "auto" if config.train_llm else dtype)
         model.multi_modal_projector.start_from(lambda: AutoModel.from_pretrained(hub.resolve(encoder)))
         return model
 
     @classmethod
-    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str) -> SpeechLLM:
-        tower = load_tower(config, dtype)
-        llm = AutoModelForCausalLM.from_pretrained(hub.resolve(config.llm), dtype=dtype)
-        return cls(config, tower, llm)
+    def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str, llm_dtype: torch.dtype | str) -> SpeechLLM:
+        return cls(config, load_tower(config, dtype), load_llm(config, llm_dtype))
 
     @classmethod
     def from_pretrained(
@@ -134,7 +140,7 @@ class SpeechLLM(PreTrainedModel):
             )
         config = SpeechLLMConfig.from_pretrained(path)
         fingerprint.check(path, config)
-        model = cls._assemble(config, dtype)
+        model = cls._assemble(config, dtype, dtype)
         model._load_adapter(path / WEIGHTS)
         return model if device is None else model.to(device)
 
@@ -171,11 +177,40 @@ class SpeechLLM(PreTrainedModel):
                 parameter.copy_(weights[name])
 
     def train(self, mode: bool = True) -> SpeechLLM:
-        """Training mode for the adapter; frozen parts stay in eval mode, so no dropout disturbs them."""
+        """Training mode for what is trained; frozen parts stay in eval mode, so no dropout disturbs them."""
         super().train(mode)
         self.audio_tower.eval()
-        self.language_model.eval()
+        if not self.config.train_llm:
+            self.language_model.eval()
+            train_dropout(self.language_model, mode)
         return self
+
+    @property
+    def learns_text(self) -> bool:
+        """Whether text without audio can teach it anything: something acts on text that is not frozen."""
+        return bool(self.config.train_llm or (self.config.lora and self.config.lora["where"] == "everywhere"))
+
+    @contextmanager
+    def untouched(self) -> Iterator[None]:
+        """Within the block `language_model` is the LLM as published; with `train_llm` a second copy of it is loaded."""
+        if not self.config.train_llm:
+            with nullcontext() if self.lora_gate is None else self.lora_gate.untouched():
+                yield
+            return
+        if not self._published:  # in a list, so that it is no part of this module
+            self._published.append(load_llm(self.config, self.dtype).requires_grad_(False).eval())
+        trained = self.language_model
+        self.language_model = self._published[0].to(self.device)
+        try:
+            yield
+        finally:
+            self.language_model = trained
+
+    def _hearing(self, input_ids: torch.Tensor | None) -> AbstractContextManager[None]:
+        """Within the block the LLM is called with these tokens, or with embeddings of them."""
+        if self.lora_gate is None or input_ids is None:
+            return nullcontext()
+        return self.lora_gate.hearing(input_ids == self.config.audio_token_id)
 
     def get_input_embeddings(self) -> Any:
         """The LLM's token embeddings."""
@@ -249,7 +284,8 @@ class SpeechLLM(PreTrainedModel):
             count = num_items_in_batch if num_items_in_batch is not None else max(int(rows.wanted.numel()), 1)
             return CausalLMOutputWithPast(loss=total / count, logits=rows.logits)
         inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
-        return self.language_model(**inputs, attention_mask=attention_mask, **kwargs)
+        with self._hearing(input_ids):
+            return self.language_model(**inputs, attention_mask=attention_mask, **kwargs)
 
     def predict_replies(
         self,
@@ -265,7 +301,7 @@ class SpeechLLM(PreTrainedModel):
         """What the LLM predicts at each of the N labelled tokens; arguments as in `forward`."""
         inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
         predicts = nn.functional.pad(labels[:, 1:] != -100, (0, 1))  # row t predicts token t + 1
-        with rows_only(self.language_model, predicts):
+        with rows_only(self.language_model, predicts), self._hearing(input_ids):
             out = self.language_model(
                 **inputs,
                 attention_mask=attention_mask,
@@ -302,8 +338,16 @@ class SpeechLLM(PreTrainedModel):
         if not bool((input_ids == self.config.audio_token_id).any()):
             return self.language_model.generate(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         embeddings = self.embed(input_ids, input_features, input_features_mask, encoded_audio)
-        reply = self.language_model.generate(inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs)
+        with self._hearing(input_ids):
+            reply = self.language_model.generate(inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs)
         return torch.cat([input_ids, reply], dim=1)
+
+
+def load_llm(config: SpeechLLMConfig, dtype: torch.dtype | str = "auto") -> Any:
+    """The LLM that `config` names, as published; in float32 where it is trained, unless `dtype` says otherwise."""
+    if config.train_llm and dtype == "auto":
+        dtype = torch.float32
+    return AutoModelForCausalLM.from_pretrained(hub.resolve(config.llm), dtype=dtype)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from speechllm.audio.io import SAMPLING_RATE, save_audio
+from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance, read_manifest, write_manifest
 from speechllm.data.prompts import Prompt
 from speechllm.models.reply import Sampling
@@ -24,6 +25,7 @@ class TinyCorpus:
 
     manifest: Path
     targets: Path
+    prompts: Path
     utterances: list[Utterance]
     records: list[TargetRecord]
 
@@ -56,6 +58,7 @@ def tiny_corpus(folder: Path, n: int = 8) -> TinyCorpus:
     write_manifest(folder / "manifest.jsonl", utterances)
     known = read_manifest(folder / "manifest.jsonl")
     prompt = Prompt(id="pitch", kind="pitch", text="Is the pitch low or high?", system=SYSTEM, style="tags")
+    write_jsonl(folder / "prompts.jsonl", [prompt])
     numbers = iter(range(n))
     replier = ScriptedReplier(lambda messages: f"The pitch is {known[next(numbers)].text}.")
     records = generate_targets(
@@ -64,4 +67,4 @@ def tiny_corpus(folder: Path, n: int = 8) -> TinyCorpus:
         Sampling(),
         folder / "targets.jsonl",
     )
-    return TinyCorpus(folder / "manifest.jsonl", folder / "targets.jsonl", known, records)
+    return TinyCorpus(folder / "manifest.jsonl", folder / "targets.jsonl", folder / "prompts.jsonl", known, records)

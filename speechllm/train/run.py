@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -57,6 +57,8 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         audio_layers=config.model.audio_layers,
         paralinguistic_encoder=config.model.paralinguistic_encoder,
         transcript=config.model.transcript,
+        lora=asdict(config.model.lora) if config.model.lora else None,
+        train_llm=config.model.train_llm,
     )
     return model, SpeechLLMProcessor.for_config(model.config)
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from speechllm.eval.judges import LlmJudge, Question, RuleJudge
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.judges import LlmJudge, Question, RuleJudge, load_judge
 from speechllm.models.reply import Reply
 
 
@@ -55,3 +56,30 @@ def test_rules_decide_by_label_and_options(instruction, label, response, right):
 
 def test_rules_decide_nothing_without_a_label():
     assert RuleJudge()([Question("", "", None, "anything")]) == [None]
+
+
+@pytest.mark.parametrize(
+    ("label", "response", "value"),
+    [
+        ("3", "It is 4.5 seconds", "4.5"),
+        ("3", "-2", "-2"),
+        ("3", "1 or 2", "N/A"),
+        ("3", "version v2", "N/A"),  # a number inside a word
+        ("3", "none", "N/A"),
+        ("some text", " all of it ", "all of it"),
+        ("some text", " ", "N/A"),
+    ],
+)
+def test_rules_extract_the_only_number_or_all_text(label, response, value):
+    assert RuleJudge()([Question("", "", label, response, extract=True)]) == [value]
+
+
+def test_judges_by_name(llm_reference):
+    assert load_judge("none") is None
+    assert isinstance(load_judge("rules"), RuleJudge)
+    judge = load_judge(llm_reference)
+    assert judge.name == llm_reference
+    (reply,) = judge([Question("Be short.", "Hello?", "a", "b")])
+    assert isinstance(reply, str)
+    with pytest.raises(SpeechLLMError, match="needs no server"):
+        load_judge("none", "http://localhost:1/v1")

@@ -20,10 +20,12 @@ def test_in_the_warm_up_a_vector_of_zeros_has_a_loss_of_one(train_config, corpus
 def test_the_warm_up_wants_the_embeddings_of_the_attributes(train_config, corpus, tmp_path):
     context = context_of(train_config(tmp_path, adapter={"type": "pooled", "vectors": 30}))
     context.audio.fill(corpus.utterances)
-    rows = warm_up(context)._token_ids([Example(u) for u in corpus.utterances[:2]], 30)
+    valid = torch.ones(2, 30, dtype=torch.bool)
+    rows, taught = warm_up(context)._token_ids([Example(u) for u in corpus.utterances[:2]], valid)
+    assert torch.equal(taught, valid)
     read = [context.processor.decode(row).rstrip() for row in rows]
     assert read == ["<pitch>low</pitch>", "<pitch>high</pitch>"]
-    rows = warm_up(context, description_style="desta")._token_ids([Example(corpus.utterances[0])], 30)
+    rows, _ = warm_up(context, description_style="desta")._token_ids([Example(corpus.utterances[0])], valid[:1])
     assert context.processor.decode(rows[0]).rstrip() == "(Pitch: Low)"
 
 

@@ -12,7 +12,7 @@ from speechllm.data.render import PromptRenderer, describe_audio
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
 from speechllm.train.data import AudioStore, Example, pair_up
-from speechllm.train.objectives import Context, CrossEntropy, Distillation
+from speechllm.train.objectives import Context, CrossEntropy, Distillation, EmbeddingAlignment
 from speechllm.train.objectives.divergences import DIVERGENCES, hidden_state, jensen_shannon, kl, reverse_kl
 
 
@@ -72,6 +72,86 @@ def test_the_teacher_is_the_untouched_llm_reading_the_description(context, corpu
     assert all(p.grad is None for p in context.model.language_model.parameters())
 
 
+def test_the_distance_of_hidden_states_is_taken_at_all_tokens_or_where_the_reply_begins(context, corpus):
+    batch = pair_up(corpus.utterances, corpus.records)[:3]
+    inputs, _ = cross_entropy(context)._inputs(batch, 0)
+    objective = distillation(context, terms={"hidden_state": 1.0})
+    hearing = context.model.predict_replies(**inputs, output_hidden_states=True).hidden.detach()
+    reading = context.model.predict_replies(**objective._described(batch), output_hidden_states=True).hidden
+    each = (hearing - reading).square().mean(-1) / reading.square().mean(-1)
+    lengths = (inputs["labels"] != -100).sum(1)
+    begins = lengths.cumsum(0) - lengths
+    assert float(objective(batch, 0)[0].detach()) == pytest.approx(float(each.sum()), rel=1e-5)
+    last, items = distillation(context, terms={"hidden_state_last": 1.0})(batch, 0)
+    assert float(last.detach()) == pytest.approx(float(each[begins].sum()), rel=1e-5)
+    assert items == int(lengths.sum())
+
+
+def test_the_contrastive_teacher_moves_away_from_what_the_question_alone_suggests(context, corpus):
+    batch = pair_up(corpus.utterances, corpus.records)[:2]
+    inputs, _ = cross_entropy(context)._inputs(batch, 0)
+    objective = distillation(context, terms={"contrastive_kl": 1.0}, contrast=0.5, temperature=2.0)
+    with torch.no_grad():
+        hearing = context.model.predict_replies(**inputs).logits
+        reading = context.model.predict_replies(**objective._described(batch)).logits
+        silent = [describe_audio(e.target.messages, [""]) for e in batch]
+        replies = [e.target.response for e in batch]
+        guessing = context.model.predict_replies(**context.processor.tokenise(silent, [[], []], replies)).logits
+    assert not torch.allclose(guessing, reading, atol=1e-3)
+    expected = kl(hearing, 1.5 * reading - 0.5 * guessing, 2.0).sum()
+    assert float(objective(batch, 0)[0].detach()) == pytest.approx(float(expected), rel=1e-4)
+    plain = distillation(context, terms={"contrastive_kl": 1.0}, contrast=0.0)(batch, 0)[0]
+    assert float(plain.detach()) == pytest.approx(float(distillation(context)(batch, 0)[0].detach()), rel=1e-5)
+
+
+LEARNING_LLMS = [{"lora": {"where": "everywhere"}}, {"lora": {"where": "audio"}}, {"train_llm": True}]
+
+
+@pytest.mark.parametrize("changes", LEARNING_LLMS)
+def test_the_teacher_stays_the_published_llm_while_the_one_that_hears_learns(
+    changes, corpus, train_config, llm_reference, tmp_path
+):
+    model, processor = loop.build(train_config(tmp_path, model=changes))
+    context = Context(model, processor, AudioStore(model, processor), None, 0.0, 0)
+    objective = distillation(context)
+    example = pair_up(corpus.utterances, corpus.records)[1]
+    inputs = objective._described([example])
+    published = AutoModelForCausalLM.from_pretrained(hub.resolve(llm_reference))
+    predicts = torch.nn.functional.pad(inputs["labels"][:, 1:] != -100, (0, 1))
+    with torch.no_grad():
+        expected = published(input_ids=inputs["input_ids"]).logits[predicts]
+        for name, parameter in model.adapter_state().items():
+            parameter.add_(torch.randn_like(parameter), alpha=0.3 if name.startswith("language_model") else 0.0)
+        with model.untouched():
+            found = model.predict_replies(**inputs).logits
+        hearing = model.predict_replies(**objective._inputs([example], 0)[0]).logits
+    torch.testing.assert_close(found, expected)
+    loss, _ = objective([example], 0)
+    torch.testing.assert_close(loss.detach(), kl(hearing, expected, 1.0).sum(), rtol=1e-4, atol=1e-6)
+    assert {n.split(".")[0] for n in model.adapter_state()} == {"multi_modal_projector", "language_model"}
+
+
+def alignment(context, **settings):
+    return EmbeddingAlignment(context, StageConfig(objective="embedding_alignment", steps=1, **settings))
+
+
+def test_aligned_to_the_transcript_the_last_vectors_say_the_words_and_the_others_are_free(context, corpus):
+    example = Example(corpus.utterances[4])
+    words = context.processor.tokenizer(example.utterance.text, add_special_tokens=False)["input_ids"]
+    objective = alignment(context, align_to="transcript")
+    loss, items = objective([example], 0)
+    assert items == len(words) < 8
+    vectors, _ = context.model.project(context.audio.get([example.utterance]))
+    table = context.model.get_input_embeddings().weight
+    error = (vectors[0, -len(words) :] - table[words]).square().mean(-1) / table.square().mean()
+    torch.testing.assert_close(loss, error.sum())
+    long = example.utterance.model_copy(update={"text": "low " * 20})
+    with pytest.raises(SpeechLLMError, match=r"tone-4: its words take .* but the adapter has 8 vectors"):
+        objective([Example(long)], 0)
+    with pytest.raises(SpeechLLMError, match=r"tone-4: align_to = \"transcript\" needs the words"):
+        objective([Example(example.utterance.model_copy(update={"text": ""}))], 0)
+
+
 def test_terms_add_up_with_their_weights(context, corpus):
     batch = pair_up(corpus.utterances, corpus.records)[:4]
 
@@ -83,7 +163,7 @@ def test_terms_add_up_with_their_weights(context, corpus):
     assert loss(cross_entropy=1.0) == pytest.approx(float(cross_entropy(context)(batch, 0)[0].detach()), rel=1e-6)
 
 
-@pytest.mark.parametrize("term", ["cross_entropy", "hidden_state", *DIVERGENCES])
+@pytest.mark.parametrize("term", ["cross_entropy", "hidden_state", "hidden_state_last", "contrastive_kl", *DIVERGENCES])
 def test_every_term_is_learned(term, context, corpus):
     batch = pair_up(corpus.utterances, corpus.records)
     objective = distillation(context, terms={term: 1.0})

@@ -40,7 +40,8 @@ def gradients(config, corpus, micro_batch_size, ranks, sharded=False):
 
 @pytest.mark.parametrize("sharded", [False, True], ids=["whole", "sharded"])
 def test_two_ranks_of_four_are_one_of_eight_are_two_times_four(sharded, train_config, corpus, tmp_path):
-    settings = {"steps": 1, "batch_size": 8, "max_grad_norm": 1e9, "terms": TERMS}
+    settings = {"steps": 1, "batch_size": 8, "max_grad_norm": 1e9, "terms": TERMS, "prompts": str(corpus.prompts)}
+    settings |= {"max_new_tokens": 4, "group_size": 2}
     adapter = {"type": "pooled", "vectors": 10, "hidden_size": 16, "dropout": 0.0}
     stages = [{"objective": objective, **settings} for objective in OBJECTIVES]
     config = train_config(tmp_path, stages=stages, adapter=adapter, data={"transcript_dropout": 0.5})

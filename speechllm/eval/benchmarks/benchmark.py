@@ -81,12 +81,16 @@ class Benchmark:
         title: as its authors write it.
         version: of its data and rules, as far as they carry one.
         score: its scorer.
+        judged: whether a judge decides parts of it.
+        compared: whether it compares with a reference.
     """
 
     name: str
     title: str
     version: str
     score: Callable[[Inputs], Scored]
+    judged: bool = False
+    compared: bool = False
 
 
 @dataclass(frozen=True)

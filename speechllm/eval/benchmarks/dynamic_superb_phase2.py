@@ -154,5 +154,9 @@ def _measure(verdicts: Sequence[Verdict], measure: str) -> dict[str, float | Non
 
 
 DYNAMIC_SUPERB_PHASE2 = Benchmark(
-    "dynamic_superb_phase2", "Dynamic-SUPERB phase 2", "arXiv 2411.05361; judged, questions to the judge own", score
+    "dynamic_superb_phase2",
+    "Dynamic-SUPERB phase 2",
+    "arXiv 2411.05361; judged, questions to the judge own",
+    score,
+    judged=True,
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from speechllm.eval.benchmarks.mmau import MMAR, MMAU
 from speechllm.eval.benchmarks.sakura import SAKURA
 from speechllm.eval.benchmarks.speech_ifeval import SPEECH_IFEVAL
 from speechllm.eval.benchmarks.voicebench import VOICEBENCH
+from speechllm.eval.judge_store import StoredJudge
+from speechllm.eval.judges import LlmJudge
 
 _ALL = (
     MMAU,
@@ -49,12 +52,20 @@ def find(name: str) -> Benchmark:
 def score(name: str, inputs: Inputs, out: Path) -> dict[str, Any]:
     """Scores files and writes `out`/scores.json and `out`/rows.jsonl; returns what stands in scores.json.
 
+    What an LLM judges is kept in `out`/judgements.jsonl: started again, a scoring goes on where it was.
+
     Raises:
         SpeechLLMError: the benchmark is unknown or a file is not as the benchmark's are.
     """
     benchmark = find(name)
     if not inputs.responses:
         raise SpeechLLMError(f"{name}: give at least one file of responses")
+    if inputs.judge is not None and not benchmark.judged:
+        raise SpeechLLMError(f"{name} is scored by rules alone; leave the judge out")
+    if inputs.reference is not None and not benchmark.compared:
+        raise SpeechLLMError(f"{name} compares with nothing; leave the reference out")
+    if isinstance(inputs.judge, LlmJudge):
+        inputs = replace(inputs, judge=StoredJudge(inputs.judge, out / "judgements.jsonl"))
     scored = benchmark.score(inputs)
     summary = _summary(benchmark, inputs, scored)
     write_jsonl(out / "rows.jsonl", scored.verdicts)

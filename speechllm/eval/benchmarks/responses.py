@@ -79,7 +79,7 @@ def read_rows(path: Path, inside: str | None = None) -> list[Row]:
     text = _decoded(path)
     if not text.strip():
         raise SpeechLLMError(f"{path}: is empty; expected responses as JSON lines, a JSON list or a JSON object")
-    return _document(path, text, inside) if _is_document(path, text) else _lines(path, text)
+    return _document(path, text, inside) if _is_document(path, text, inside) else _lines(path, text)
 
 
 def _decoded(path: Path) -> str:
@@ -95,7 +95,7 @@ def _decoded(path: Path) -> str:
         raise SpeechLLMError(f"{path}:{line}: {reason}; convert the file to UTF-8") from error
 
 
-def _is_document(path: Path, text: str) -> bool:
+def _is_document(path: Path, text: str, inside: str | None) -> bool:
     """Whether the file is one JSON value; else it is one a line."""
     lines = [line for line in text.split("\n") if line.strip()]
     if lines[0].lstrip().startswith("["):
@@ -106,7 +106,9 @@ def _is_document(path: Path, text: str) -> bool:
         return path.suffix != ".jsonl"  # a first line that is broken, or that an indented object begins with
     if len(lines) > 1:
         return False
-    return path.suffix != ".jsonl" and isinstance(first, dict) and all(isinstance(v, dict) for v in first.values())
+    if path.suffix == ".jsonl" or not isinstance(first, dict):
+        return False
+    return inside in first or all(isinstance(value, dict) for value in first.values())
 
 
 def _lines(path: Path, text: str) -> list[Row]:

@@ -141,4 +141,4 @@ def _metrics(verdicts: Sequence[Verdict]) -> dict[str, Any]:
     return metrics
 
 
-SAKURA = Benchmark("sakura", "SAKURA", "arXiv 2505.13237", score)
+SAKURA = Benchmark("sakura", "SAKURA", "arXiv 2505.13237", score, judged=True)

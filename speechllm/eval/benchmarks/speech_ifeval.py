@@ -18,9 +18,8 @@ from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Item, Scored,
 from speechllm.eval.benchmarks.checkers import Instructions, unfollowed
 from speechllm.eval.benchmarks.departures import speech_checkers
 from speechllm.eval.benchmarks.judging import Judgement, judged_by, read_verdict, replies
+from speechllm.eval.benchmarks.speech_ifeval_tasks import PATTERN, task_level
 from speechllm.eval.judges import Question
-
-PATTERN = r"(?i)(?<=result:\s)(yes|no)"
 
 PARTS = {"wer": "Closed-ended", "accuracy": "Closed-ended", "open": "Creative Writing", "cot": "CoT"}
 """The part of the benchmark by a row's `metric`."""
@@ -58,13 +57,17 @@ def score(inputs: Inputs) -> Scored:
         if item.question.need("metric", str) not in PARTS:
             raise SpeechLLMError(f"{item.question.where}: metric is not one of {', '.join(PARTS)}")
     reasoned = [item for item in items if item.question.data["metric"] == "cot"]
-    stored = [item.answer.text("eval_response") if item.answer else None for item in reasoned]
     questions = [_reasoning(item) for item in reasoned]
-    judgements = [read_verdict(reply, PATTERN) for reply in replies(questions, stored, inputs.judge)]
+    judgements = [read_verdict(reply, PATTERN) for reply in replies(questions, _stored(reasoned), inputs.judge)]
     judged = {item.id: judgement for item, judgement in zip(reasoned, judgements)}
     verdicts = [_verdict(item, judged.get(item.id)) for item in items]
-    metrics = _metrics(verdicts, inputs.reference)
-    return Scored(verdicts, metrics, notes + _sizes(verdicts), judged_by(stored, inputs.judge))
+    tasks, said = task_level([item for item in items if PARTS[item.question.data["metric"]] == "Closed-ended"], inputs)
+    metrics = _metrics(verdicts, inputs.reference) | ({"task level": tasks} if tasks else {})
+    return Scored(verdicts, metrics, notes + _sizes(verdicts) + said, judged_by(_stored(items), inputs.judge))
+
+
+def _stored(items: Sequence[Item]) -> list[str | None]:
+    return [item.answer.text("eval_response") if item.answer else None for item in items]
 
 
 def _response(item: Item) -> str | None:
@@ -125,4 +128,6 @@ def _sizes(verdicts: Sequence[Verdict]) -> list[str]:
     return [f"{part}: {found[part]} of {size} rows" for part, size in SIZES.items() if found[part] != size]
 
 
-SPEECH_IFEVAL = Benchmark("speech_ifeval", "Speech-IFEval", "arXiv 2505.19037; strict checks", score)
+SPEECH_IFEVAL = Benchmark(
+    "speech_ifeval", "Speech-IFEval", "arXiv 2505.19037; strict checks", score, judged=True, compared=True
+)

@@ -16,15 +16,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Item, Scored, Verdict, percent
+from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Item, Scored, Verdict, percent, read_items
 from speechllm.eval.benchmarks.checkers import Instructions, load_checkers, unfollowed
 from speechllm.eval.benchmarks.judging import STORED
-from speechllm.eval.benchmarks.responses import Row, by_id, read_rows
+from speechllm.eval.benchmarks.responses import Row
 
 _ANNOUNCED = re.compile(
     r"\b(?:option|choice)\W{1,6}([a-d])\b|\b(?:answer|choose|select|pick|is|be)\W{1,6}(a(?!\s+\w)|[b-d])\b"
@@ -40,15 +41,19 @@ _RATING = re.compile(r"\[\[(\d+)\]\]")
 def score(inputs: Inputs) -> Scored:
     """One file a set, with the set's name in the file's (`model-set-split-modality.jsonl`)."""
     verdicts: list[Verdict] = []
+    notes: list[str] = []
     metrics: dict[str, Any] = {}
     for path in inputs.responses:
         name = set_name(path)
         if name in metrics:
             raise SpeechLLMError(f"{path}: is of the set {name!r} as a file before it is; give one file each")
-        found, metrics[name] = SETS[name](list(_items(path, inputs.questions, name)))
+        questions = [question for question in inputs.questions if name in question.stem.lower()]
+        items, said = read_items(replace(inputs, responses=[path], questions=questions), ("key", "id", "prompt"))
+        notes += said
+        found, metrics[name] = SETS[name](items)
         verdicts += [Verdict(**{**v.model_dump(), "id": f"{name} {v.id}", "set": name}) for v in found]
     rated = STORED if any("rating" in (v.model_extra or {}) for v in verdicts) else None
-    return Scored(verdicts, metrics, judge=rated)
+    return Scored(verdicts, metrics, notes, rated)
 
 
 def set_name(path: Path) -> str:
@@ -62,15 +67,6 @@ def set_name(path: Path) -> str:
     if len(found) != 1:
         raise SpeechLLMError(f"{path}: the name tells no set that is scored here; sets: {', '.join(SETS)}")
     return found[0]
-
-
-def _items(path: Path, questions: Sequence[Path], name: str) -> list[Item]:
-    answers = by_id(read_rows(path), ("key", "id", "prompt"))
-    asked = [question for question in questions if name in question.stem.lower()]
-    if not asked:
-        return [Item(key, row, row) for key, row in answers.items()]
-    rows = by_id((row for question in asked for row in read_rows(question)), ("key", "id", "prompt"))
-    return [Item(key, row, answers.get(key)) for key, row in rows.items()]
 
 
 def _said(row: Row | None) -> str | None:

@@ -19,12 +19,16 @@ class EmbeddingAlignment:
     Needs no pass through the LLM. From a random adapter cross-entropy alone stays at chance for hundreds of steps,
     because nothing that the adapter writes means anything to the LLM yet; after this it reads like a description.
     Vectors beyond the description regress onto a space, which says nothing.
+
+    With `align_to = "transcript"` it is the words instead, and only the last vectors, as many as the words have tokens,
+    are taught (DiVA, arXiv 2410.02678, the loss over the transcript's embeddings): the others stay free for the rest.
     """
 
     def __init__(self, context: Context, stage: StageConfig) -> None:
         self._context = context
-        self._style = stage.description_style
+        self._stage = stage
         embeddings = context.model.get_input_embeddings().weight.detach()
+        self._blank = context.processor.tokenizer(" ", add_special_tokens=False)["input_ids"][-1]
         self._size = float(embeddings.float().square().mean())
 
     def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
@@ -32,24 +36,39 @@ class EmbeddingAlignment:
         context = self._context
         vectors, valid = context.model.project(context.audio.get([example.utterance for example in batch]))
         with torch.no_grad():
-            ids = self._token_ids(batch, vectors.shape[1]).to(vectors.device)
+            ids, taught = (x.to(vectors.device) for x in self._token_ids(batch, valid.cpu()))
             wanted = context.model.get_input_embeddings()(ids).float()
         error = (vectors - wanted).square().mean(-1) / self._size
-        return error[valid].sum(), int(valid.sum())
+        return error[taught].sum(), int(taught.sum())
 
-    def _token_ids(self, batch: Sequence[Example], length: int) -> torch.Tensor:
-        tokenizer = self._context.processor.tokenizer
-        blank = tokenizer(" ", add_special_tokens=False)["input_ids"][-1]
-        rows = []
+    def _token_ids(self, batch: Sequence[Example], valid: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The token that each vector (W, N) is to say, and whether it is taught at all."""
+        ids, taught = torch.full(valid.shape, self._blank), valid.clone()
+        window = 0
         for example in batch:
-            text = describe_attributes(example.utterance, self._style, self._context.attributes)
-            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
-            if len(ids) > length:
-                raise SpeechLLMError(
-                    f"{example.utterance.id}: its attributes take {len(ids)} tokens but the adapter has {length}"
-                    " vectors;"
-                    " give it more (vectors, queries) or name fewer in data.attributes"
-                )
-            windows = len(self._context.audio.frames(example.utterance))
-            rows += [ids + [blank] * (length - len(ids))] * windows
-        return torch.tensor(rows)
+            tokens = self._tokens(example)
+            for _ in self._context.audio.frames(example.utterance):
+                room = int(valid[window].sum()) if self._stage.align_to == "transcript" else valid.shape[1]
+                if len(tokens) > room:
+                    what = "its words take" if self._stage.align_to == "transcript" else "its attributes take"
+                    raise SpeechLLMError(
+                        f"{example.utterance.id}: {what} {len(tokens)} tokens but the adapter"
+                        f" has {room} vectors; give it more (vectors, queries)"
+                        + (" or name fewer in data.attributes" if self._stage.align_to == "attributes" else "")
+                    )
+                at = 0 if self._stage.align_to == "attributes" else room - len(tokens)
+                ids[window, at : at + len(tokens)] = torch.tensor(tokens, dtype=torch.long)
+                if self._stage.align_to == "transcript":
+                    taught[window, :at] = False
+                window += 1
+        return ids, taught
+
+    def _tokens(self, example: Example) -> list[int]:
+        u = example.utterance
+        if self._stage.align_to == "attributes":
+            text = describe_attributes(u, self._stage.description_style, self._context.attributes)
+        elif not u.text or len(self._context.audio.frames(u)) > 1:
+            raise SpeechLLMError(f'{u.id}: align_to = "transcript" needs the words of a clip of one window (30 s)')
+        else:
+            text = u.text
+        return list(self._context.processor.tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -32,6 +32,18 @@ def jensen_shannon(hearing: torch.Tensor, reading: torch.Tensor, temperature: fl
     return 0.5 * (_kl(p, mixture) + _kl(q, mixture)) * temperature**2
 
 
+def contrastive_kl(
+    hearing: torch.Tensor, reading: torch.Tensor, guessing: torch.Tensor, temperature: float, contrast: float
+) -> torch.Tensor:
+    """KL(teacher || hearing), (N,), of a teacher that says what the description, and not the question alone, suggests.
+
+    Its logits are (1 + contrast) * reading - contrast * guessing, where `guessing` (N, V) are those of the LLM that has
+    the question but no description: contrastive audio-aware distillation (CAAD, arXiv 2606.23052) with the LLM that
+    reads the description in the place of the large speech LLM. CAAD's mask of implausible tokens is left out.
+    """
+    return kl(hearing, (1 + contrast) * reading - contrast * guessing, temperature)
+
+
 def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
     """KL(p || q) of log-probabilities (N, V)."""
     return (p.exp() * (p - q)).sum(-1)
@@ -40,7 +52,7 @@ def _kl(p: torch.Tensor, q: torch.Tensor) -> torch.Tensor:
 def hidden_state(hearing: torch.Tensor, reading: torch.Tensor) -> torch.Tensor:
     """Squared distance of the last hidden states (N, D), relative to the square of the text-fed one, (N,).
 
-    DiVA (arXiv 2410.02678) measures it at the last position; here it is every position that predicts a reply token.
+    DiVA (arXiv 2410.02678) measures it at the prompt's last position, which predicts the first token of the reply.
     """
     return (hearing - reading).square().mean(-1) / reading.square().mean(-1)
 

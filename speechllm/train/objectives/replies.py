@@ -15,7 +15,7 @@ from speechllm.models.modeling import ReplyRows
 from speechllm.targets.records import TargetRecord
 from speechllm.train.data import Example, conversation
 from speechllm.train.objectives.base import Context
-from speechllm.train.objectives.divergences import DIVERGENCES, hidden_state
+from speechllm.train.objectives.divergences import DIVERGENCES, contrastive_kl, hidden_state
 
 
 class CrossEntropy:
@@ -38,7 +38,7 @@ class CrossEntropy:
         """What the speech-fed LLM takes, and the weight of each reply token (N,)."""
         context = self._context
         encoded = context.audio.get([example.utterance for example in batch])
-        heard = [conversation(_target(e).messages, e.utterance, transcript=self._hears_words(e, step)) for e in batch]
+        heard = [conversation(target_of(e).messages, e.utterance, transcript=self._hears_words(e, step)) for e in batch]
         frames = [[context.audio.frames(example.utterance)] for example in batch]
         inputs = self._tokenise(batch, heard, frames)
         return {**inputs, "encoded_audio": encoded}, self._weights(batch, inputs["labels"])
@@ -47,7 +47,7 @@ class CrossEntropy:
         self, batch: Sequence[Example], conversations: Sequence[Any], frames: Sequence[Any]
     ) -> dict[str, torch.Tensor]:
         """Tokenised conversations with the batch's replies; `labels` are -100 where a record masks a token."""
-        context, targets = self._context, [_target(example) for example in batch]
+        context, targets = self._context, [target_of(example) for example in batch]
         complete = [target.finish_reason == "stop" for target in targets]
         replies = [target.response for target in targets]
         inputs = dict(context.processor.tokenise(conversations, frames, replies, complete).to(context.model.device))
@@ -56,10 +56,10 @@ class CrossEntropy:
         return inputs
 
     def _weights(self, batch: Sequence[Example], labels: torch.Tensor) -> torch.Tensor:
-        records = [1.0 if _target(e).weight is None else _target(e).weight for e in batch]
+        records = [1.0 if target_of(e).weight is None else target_of(e).weight for e in batch]
         weights = torch.tensor(records, device=labels.device)[:, None].expand(labels.shape).clone()
         for row, mask, example in zip(weights, labels != -100, batch, strict=True):
-            if _target(example).finish_reason == "stop":
+            if target_of(example).finish_reason == "stop":
                 row[mask.nonzero()[-1:]] *= self._stage.end_of_turn_weight
         return weights[:, 1:][labels[:, 1:] != -100]
 
@@ -73,46 +73,65 @@ class CrossEntropy:
 class Distillation(CrossEntropy):
     """The same LLM reading the description teaches the one that hears, at every token of the reply.
 
-    The stage's `terms` weigh cross-entropy, divergences of the predictions (`kl`, `reverse_kl`, `jensen_shannon`) and
-    the distance of the last hidden states (`hidden_state`); all are sums over the same reply tokens.
+    The stage's `terms` weigh cross-entropy, divergences of the predictions (`kl`, `reverse_kl`, `jensen_shannon`,
+    `contrastive_kl`) and the distance of the last hidden states, at all tokens (`hidden_state`) or where the reply
+    begins (`hidden_state_last`, 0 at all other tokens); all are sums over the same reply tokens. The teacher is the LLM
+    as published, also where LoRA or full training changes the one that hears.
     """
 
     def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
         """See `Objective`; items are reply tokens."""
         stage, model = self._stage, self._context.model
         inputs, weights = self._inputs(batch, step)
-        deep = "hidden_state" in stage.terms
+        deep = bool({"hidden_state", "hidden_state_last"} & set(stage.terms))
         hearing = model.predict_replies(**inputs, output_hidden_states=deep)
-        with torch.no_grad():
+        with torch.no_grad(), model.untouched():
             reading = model.predict_replies(**self._described(batch), output_hidden_states=deep)
-        if not torch.equal(hearing.wanted, reading.wanted):
-            ids = ", ".join(_target(example).id for example in batch[:4])
+            silent = "contrastive_kl" not in stage.terms
+            guessing = reading if silent else model.predict_replies(**self._described(batch, told=False))
+        if not (torch.equal(hearing.wanted, reading.wanted) and torch.equal(hearing.wanted, guessing.wanted)):
+            ids = ", ".join(target_of(example).id for example in batch[:4])
             raise SpeechLLMError(f"targets {ids}, ...: a reply is tokenised differently after audio and after text")
+        begins = _begins(inputs["labels"])
         losses = torch.zeros_like(weights)
         for name, share in stage.terms.items():
-            losses = losses + share * _term(name, hearing, reading, stage.temperature)
+            losses = losses + share * self._term(name, hearing, reading, guessing, begins)
         return (losses * weights).sum(), weights.numel()
 
-    def _described(self, batch: Sequence[Example]) -> dict[str, Any]:
-        read = [describe_audio(_target(e).messages, [_target(e).seed_description]) for e in batch]
+    def _described(self, batch: Sequence[Example], told: bool = True) -> dict[str, Any]:
+        """Conversations with the description in the place of the audio, or with nothing there."""
+        descriptions = [[target_of(e).seed_description if told else ""] for e in batch]
+        read = [describe_audio(target_of(e).messages, d) for e, d in zip(batch, descriptions, strict=True)]
         return self._tokenise(batch, read, [[] for _ in batch])
 
+    def _term(
+        self, name: str, hearing: ReplyRows, reading: ReplyRows, guessing: ReplyRows, begins: torch.Tensor
+    ) -> torch.Tensor:
+        if name == "cross_entropy":
+            return _cross_entropy(hearing)
+        if name.startswith("hidden_state"):
+            assert hearing.hidden is not None
+            assert reading.hidden is not None
+            distance = hidden_state(hearing.hidden.float(), reading.hidden.float())
+            return distance if name == "hidden_state" else distance * begins
+        temperature, heard, read = self._stage.temperature, hearing.logits.float(), reading.logits.float()
+        if name == "contrastive_kl":
+            return contrastive_kl(heard, read, guessing.logits.float(), temperature, self._stage.contrast)
+        return DIVERGENCES[name](heard, read, temperature)
 
-def _term(name: str, hearing: ReplyRows, reading: ReplyRows, temperature: float) -> torch.Tensor:
-    if name == "cross_entropy":
-        return _cross_entropy(hearing)
-    if name == "hidden_state":
-        assert hearing.hidden is not None
-        assert reading.hidden is not None
-        return hidden_state(hearing.hidden.float(), reading.hidden.float())
-    return DIVERGENCES[name](hearing.logits.float(), reading.logits.float(), temperature)
+
+def _begins(labels: torch.Tensor) -> torch.Tensor:
+    """1 at the first learned token of each reply and 0 at the others, (N,), of labels (B, S)."""
+    learned = labels[:, 1:] != -100
+    return (learned & (learned.cumsum(1) == 1))[learned].float()
 
 
 def _cross_entropy(rows: ReplyRows) -> torch.Tensor:
     return torch.nn.functional.cross_entropy(rows.logits.float(), rows.wanted, reduction="none")
 
 
-def _target(example: Example) -> TargetRecord:
+def target_of(example: Example) -> TargetRecord:
+    """The target of an example that has one: all but those of the warm-up."""
     assert example.target is not None
     return example.target
 

@@ -36,6 +36,8 @@ def test_score_prints_one_object_and_writes_it(responses, tmp_path, capsys):
     [
         (["mmao", "r.json"], "there is no benchmark 'mmao'; did you mean"),
         (["zzz", "r.json"], "known: " + ", ".join(sorted(BENCHMARKS))),
+        (["mmau", "r.json", "--judge", "rules"], "mmau is scored by rules alone"),
+        (["sakura", "r.json", "--reference", "s.json"], "sakura compares with nothing"),
         (["mmau"], "give at least one file of responses"),
         (["mmau", "nowhere.json"], "nowhere.json: cannot be read"),
         (["mmau", "r.json", "--judge", "rules", "--server", "http://localhost:1"], "needs no server"),

@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.responses import by_id, read_rows
@@ -46,6 +48,11 @@ def test_rows_inside_an_object(tmp_path):
     assert [(row.key, row.where, dict(row.header)) for row in rows] == [
         ("a", f"{path}:4", {"model": "m"}),
         ("b", f"{path}:7", {"model": "m"}),
+    ]
+    path = _file(tmp_path, "r.json", json.dumps(whole))  # all in one line
+    assert [(row.key, dict(row.header)) for row in read_rows(path, inside="results")] == [
+        ("a", {"model": "m"}),
+        ("b", {"model": "m"}),
     ]
     path = _file(tmp_path, "r.json", json.dumps(whole["results"], indent=1))
     assert [row.key for row in read_rows(path, inside="results")] == ["a", "b"]
@@ -91,3 +98,22 @@ def test_a_response_is_text_or_missing(tmp_path):
     assert number.text("response") == "7"
     with pytest.raises(SpeechLLMError, match=r"r\.jsonl:3: response is list, not text"):
         wrong.text("response")
+
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+RESPONSES = st.dictionaries(TEXTS.filter(str.strip), TEXTS, min_size=1, max_size=4)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(responses=RESPONSES, indent=st.sampled_from([None, 1]), ascii_only=st.booleans())
+def test_any_text_survives_every_layout(tmp_path, responses, indent, ascii_only):
+    rows = [{"id": key, "response": text} for key, text in responses.items()]
+    lines = "\n".join(json.dumps(row, ensure_ascii=ascii_only) for row in rows)
+    layouts = {
+        "lines.jsonl": lines,
+        "list.json": json.dumps(rows, indent=indent, ensure_ascii=ascii_only),
+        "keyed.json": json.dumps({row["id"]: row for row in rows}, indent=indent, ensure_ascii=ascii_only),
+    }
+    for name, content in layouts.items():
+        found = by_id(read_rows(_file(tmp_path, name, content)), ("id",))
+        assert {key: row.text("response") for key, row in found.items()} == responses
