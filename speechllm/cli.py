@@ -17,7 +17,7 @@ Group = dict[str, Callable[..., None]]
 
 COMMANDS: dict[str, Callable[..., None] | Group] = {
     "quickstart": training.quickstart,
-    "hub": {"list": models.hub_list, "fetch": models.hub_fetch},
+    "hub": {"list": models.hub_list, "fetch": models.hub_fetch, "from-desta": models.hub_from_desta},
     "corpus": corpora.corpus,
     "prepare": corpora.prepare,
     "transcribe": corpora.transcribe,
@@ -46,7 +46,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
 """In the order of the loop."""
 
 GROUPS = {
-    "hub": "Models by reference: list, fetch.",
+    "hub": "Models by reference: list, fetch; published Q-Formers of DeSTA's: from-desta.",
     "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",

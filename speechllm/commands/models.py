@@ -38,6 +38,20 @@ def hub_fetch(reference: Reference) -> None:
     print(hub.resolve(reference))
 
 
+def hub_from_desta(reference: Reference, out: Out, encoder: str | None = None, llm: str | None = None) -> None:
+    """Writes DeSTA2.5-Audio's (or DeSTA2's) published Q-Former as an adapter checkpoint.
+
+    Args:
+        reference: Hugging Face id, or local folder with config.json and model.safetensors or qformer_connector.pth.
+        out: Folder to write.
+        encoder: Model reference of the Whisper; where left out, the one that their config.json names.
+        llm: Model reference of the LLM; where left out, the one that their config.json names.
+    """
+    from speechllm.convert import desta_checkpoint
+
+    print(desta_checkpoint(reference, out, encoder, llm))
+
+
 def export(
     checkpoint: Checkpoint,
     out: Out,

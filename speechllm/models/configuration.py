@@ -21,6 +21,11 @@ class SpeechLLMConfig(PreTrainedConfig):
         llm: model reference of the LLM.
         adapter: `{"type": name, ...}`, the arguments of the adapter class.
         audio_layers: the encoder layers whose outputs the adapter reads, counted from 1.
+        paralinguistic_encoder: model reference of a second encoder beside a Whisper, see `tower`; empty for none.
+        paralinguistic_layers: its layers, as many as `audio_layers`; evenly spaced by default.
+        audio_final_norm: whether the encoder's last layer is read after its final LayerNorm.
+        audio_padded: whether Whisper hears every window filled up with silence to 30 s. Neither is for new adapters:
+            they are how DeSTA2.5-Audio heard, see `speechllm.convert`.
         audio_token: the placeholder, a token that is added to the LLM's tokenizer; no embedding of it is ever read.
         transcript: whether the recogniser's words follow the audio vectors as text.
         lora: low-rank updates of the LLM, the arguments of `lora.add_lora`; None for none.
@@ -37,6 +42,10 @@ class SpeechLLMConfig(PreTrainedConfig):
     llm: str = ""
     adapter: dict[str, Any] | None = None
     audio_layers: list[int] | None = None
+    paralinguistic_encoder: str = ""
+    paralinguistic_layers: list[int] | None = None
+    audio_final_norm: bool = True
+    audio_padded: bool = False
     audio_token: str = AUDIO_TOKEN
     audio_token_id: int = -1
     transcript: bool = False

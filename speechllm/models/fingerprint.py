@@ -18,10 +18,13 @@ FILE = "fingerprint.json"
 
 
 def compute(config: SpeechLLMConfig) -> dict[str, Any]:
-    """Fingerprints of the encoder, the LLM and the template that the references in `config` resolve to now."""
+    """Fingerprints of encoders, LLM and template that the references in `config` resolve to now."""
     llm = hub.resolve(config.llm)
+    encoders = {"encoder": config.encoder}
+    if config.paralinguistic_encoder:
+        encoders["paralinguistic_encoder"] = config.paralinguistic_encoder
     return {
-        "encoder": {"reference": config.encoder, **hub.fingerprint(hub.resolve(config.encoder))},
+        **{part: {"reference": name, **hub.fingerprint(hub.resolve(name))} for part, name in encoders.items()},
         "llm": {"reference": config.llm, **hub.fingerprint(llm)},
         "template": {
             "reference": config.llm,

@@ -19,11 +19,11 @@ from speechllm import hub
 from speechllm.data.jsonl import umask
 from speechllm.errors import SpeechLLMError
 from speechllm.models import fingerprint
-from speechllm.models.adapters import Adapter, build_adapter
+from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
-from speechllm.models.encoder import encode, take_encoder
 from speechllm.models.lora import add_lora, train_dropout
 from speechllm.models.splice import splice
+from speechllm.models.tower import load_tower, run_tower
 
 WEIGHTS = "adapter.safetensors"
 
@@ -101,20 +101,22 @@ class SpeechLLM(PreTrainedModel):
             dtype: of the frozen parts; "auto" is what each was stored in. What is trained is always float32.
             settings: more fields of `SpeechLLMConfig`.
         """
+        audio_config = AutoConfig.from_pretrained(hub.resolve(encoder))
         config = SpeechLLMConfig(
-            audio_config=AutoConfig.from_pretrained(hub.resolve(encoder)),
+            audio_config=audio_config,
             text_config=AutoConfig.from_pretrained(hub.resolve(llm)),
             encoder=encoder,
             llm=llm,
-            adapter=adapter,
+            adapter=complete(adapter, audio_config),
             **settings,
         )
-        return cls._assemble(config, dtype, "auto" if config.train_llm else dtype)
+        model = cls._assemble(config, dtype, "auto" if config.train_llm else dtype)
+        model.multi_modal_projector.start_from(lambda: AutoModel.from_pretrained(hub.resolve(encoder)))
+        return model
 
     @classmethod
     def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str, llm_dtype: torch.dtype | str) -> SpeechLLM:
-        tower = take_encoder(AutoModel.from_pretrained(hub.resolve(config.encoder), dtype=dtype))
-        return cls(config, tower, load_llm(config, llm_dtype))
+        return cls(config, load_tower(config, dtype), load_llm(config, llm_dtype))
 
     @classmethod
     def from_pretrained(
@@ -218,7 +220,7 @@ class SpeechLLM(PreTrainedModel):
     def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
         """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; not trained."""
         features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
-        states, mask = encode(self.audio_tower, features, input_features_mask.to(self.device), self.config.audio_layers)
+        states, mask = run_tower(self.audio_tower, features, input_features_mask.to(self.device), self.config)
         return self.multi_modal_projector.reduce(states, mask)
 
     def project(self, encoded: EncodedAudio) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,6 +22,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.models.adapters import num_vectors
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.encoder import STRIDE, WINDOW_S, hears_waveform, num_frames
+from speechllm.models.tower import pack
 
 MIN_WINDOW_S = 0.1
 """A shorter clip (or last window) is padded with silence to this length: the encoder needs a few frames."""
@@ -40,6 +41,8 @@ class SpeechLLMProcessor(ProcessorMixin):
     def __init__(self, feature_extractor: Any, tokenizer: Any, config: SpeechLLMConfig) -> None:
         super().__init__(feature_extractor, tokenizer)
         self.config = config
+        other = config.paralinguistic_encoder
+        self._other_extractor = AutoFeatureExtractor.from_pretrained(hub.resolve(other)) if other else None
         self.audio_token = config.audio_token
         if self.audio_token not in tokenizer.get_vocab():
             tokenizer.add_special_tokens(
@@ -176,12 +179,11 @@ class SpeechLLMProcessor(ProcessorMixin):
         """Windows of at most 30 s of a waveform (samples,) at 16 kHz of any length, as the encoder hears them.
 
         Log-mel (M, F) with F <= 3000 and even each, or samples (F,), normalised window by window where the encoder's
-        feature extractor does so.
+        feature extractor does so; for two encoders what `pack` makes of both.
         """
         window = int(WINDOW_S * SAMPLING_RATE)
         pieces = [waveform[at : at + window] for at in range(0, max(len(waveform), 1), window)]
-        hear = self._samples if hears_waveform(self.config.audio_config) else self._log_mel
-        return [hear(piece) for piece in pieces]
+        return [self._window(piece) for piece in pieces]
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
         """Token ids to strings."""
@@ -191,14 +193,15 @@ class SpeechLLMProcessor(ProcessorMixin):
         """Token ids to a string."""
         return self.tokenizer.decode(*args, **kwargs)
 
-    def _samples(self, piece: np.ndarray) -> torch.Tensor:
-        padded = np.zeros(max(len(piece), round(MIN_WINDOW_S * SAMPLING_RATE)), dtype=np.float32)
-        padded[: len(piece)] = piece
-        out = self.feature_extractor(padded, sampling_rate=SAMPLING_RATE, padding=False, return_tensors="pt")
-        return out["input_values"][0]
+    def _window(self, piece: np.ndarray) -> torch.Tensor:
+        if hears_waveform(self.config.audio_config):
+            return _samples(self.feature_extractor, piece)
+        log_mel = self._log_mel(piece)
+        return log_mel if self._other_extractor is None else pack(log_mel, _samples(self._other_extractor, piece))
 
     def _log_mel(self, piece: np.ndarray) -> torch.Tensor:
-        samples = max(len(piece), round(MIN_WINDOW_S * SAMPLING_RATE))
+        shortest = WINDOW_S if self.config.audio_padded else MIN_WINDOW_S
+        samples = max(len(piece), round(shortest * SAMPLING_RATE))
         hop = self.feature_extractor.hop_length * STRIDE
         padded = np.zeros(math.ceil(samples / hop) * hop, dtype=np.float32)
         padded[: len(piece)] = piece
@@ -235,6 +238,14 @@ class SpeechLLMProcessor(ProcessorMixin):
             self.audio_token * count + piece for count, piece in zip(counts, pieces[1:], strict=True)
         )
         return expanded, len(expanded) - len(text)
+
+
+def _samples(extractor: Any, piece: np.ndarray) -> torch.Tensor:
+    """Samples (F,) as a waveform encoder's feature extractor normalises them."""
+    padded = np.zeros(max(len(piece), round(MIN_WINDOW_S * SAMPLING_RATE)), dtype=np.float32)
+    padded[: len(piece)] = piece
+    out = extractor(padded, sampling_rate=SAMPLING_RATE, padding=False, return_tensors="pt")
+    return out["input_values"][0]
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> torch.Tensor:

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
+from transformers import AutoConfig, AutoTokenizer, WhisperFeatureExtractor, WhisperForConditionalGeneration
 from transformers.modeling_outputs import BaseModelOutput
 
 from speechllm import hub, progress
 from speechllm.audio.io import SAMPLING_RATE, load_audio
 from speechllm.data.manifest import Utterance
+from speechllm.errors import SpeechLLMError
 from speechllm.models.encoder import WINDOW_S, encode
 
 MARGIN_S = 8.0
@@ -27,7 +28,14 @@ class Recogniser:
     """Transcribes with greedy decoding; clips run at their own length plus a margin of silence."""
 
     def __init__(self, reference: str, device: torch.device | str = "cpu", batch_size: int = 16) -> None:
+        """Loads a Whisper; of another model it is a `SpeechLLMError`."""
         folder: Path = hub.resolve(reference)
+        kind = AutoConfig.from_pretrained(folder).model_type
+        if kind != "whisper":
+            raise SpeechLLMError(
+                f"{reference}: a {kind} model writes no transcript; give a Whisper, or train with model.transcript ="
+                " false"
+            )
         self._model = WhisperForConditionalGeneration.from_pretrained(folder, dtype=torch.float32).eval().to(device)
         self._features = WhisperFeatureExtractor.from_pretrained(folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)

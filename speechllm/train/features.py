@@ -103,10 +103,12 @@ class FeatureCache:
 
 def _model_hash(model: SpeechLLM) -> str:
     """Of all that decides what the adapter reads of a clip."""
-    projector = model.multi_modal_projector
+    projector, config = model.multi_modal_projector, model.config
+    encoders = [name for name in (config.encoder, config.paralinguistic_encoder) if name]
     what = {
-        "encoder": hub.fingerprint(hub.resolve(model.config.encoder)),
-        "layers": model.config.audio_layers,
+        "encoders": [hub.fingerprint(hub.resolve(name)) for name in encoders],
+        "layers": [config.audio_layers, config.paralinguistic_layers],
+        "heard": [config.audio_final_norm, config.audio_padded],
         "dtype": str(model.audio_tower.dtype),
         "reduce": f"{type(projector).reduce.__module__}.{type(projector).reduce.__qualname__}",
     }

@@ -55,6 +55,7 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         dict(config.model.adapter),
         dtype=compute_dtype(config.model.dtype),
         audio_layers=config.model.audio_layers,
+        paralinguistic_encoder=config.model.paralinguistic_encoder,
         transcript=config.model.transcript,
         lora=asdict(config.model.lora) if config.model.lora else None,
         train_llm=config.model.train_llm,

@@ -13,6 +13,7 @@ ADAPTERS = {
         "convolutions": 1,
         "bottleneck_size": 6,
     },  # two leave too few vectors for tones
+    "decoder": {"type": "decoder", "queries": 10},
 }
 
 

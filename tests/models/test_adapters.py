@@ -10,6 +10,7 @@ SMALL = {
     "qformer": {"type": "qformer", "queries": 4, "blocks": 2, "size": 8, "heads": 2, "ffn_size": 16},
     "stack": {"type": "stack", "stack": 4, "hidden_size": 16},
     "convolution": {"type": "convolution", "convolutions": 2, "kernel_size": 3, "bottleneck_size": 6},
+    "decoder": {"type": "decoder", "queries": 6, "blocks": 2, "heads": 2, "ffn_size": 16},
 }
 
 
@@ -142,6 +143,15 @@ PUBLISHED = {
     "Ultravox v0.6": ({"type": "stack"}, 1, 1280, 4096, 50_343_936 + 2),
     # "13.1 M" beside Whisper-large-v3 and Qwen3-4B: LayerNorm 5120, two Linear of 2560 x 2560 + 2560
     "tutorial": ({"type": "stack", "stack": 2, "hidden_size": 2560, "gated": False}, 1, 1280, 2560, 13_117_440 + 2),
+    # DiVA's connector beside Whisper-large-v3 and Llama-3-8B: 32 decoder layers of 26,236,160, LayerNorm 2560, queries
+    # 448 x 1280, Linear 1280 x 4096 + 4096
+    "DiVA": (
+        {"type": "decoder", "queries": 448, "blocks": 32, "heads": 20, "ffn_size": 5120},
+        1,
+        1280,
+        4096,
+        845_380_096 + 2,
+    ),
     # BlspModel's subsampler, adapter and speech_ln beside Whisper-small and Llama-2-7B: two Conv1d(768, 1536, 5),
     # Conv1d(768, 8192, 5), 2 x 4096 x 512, LayerNorm 8192
     "BLSP": ({"type": "convolution"}, 1, 768, 4096, 47_467_520 + 2),
@@ -211,6 +221,8 @@ def test_the_weights_of_the_taps_choose_between_them(kind):
         ({"type": "stack", "stack": 0}, "stack"),
         ({"type": "convolution", "kernel_size": 4}, "kernel_size"),
         ({"type": "convolution", "convolutions": 0}, "convolutions"),
+        ({"type": "decoder", "queries": 0}, "queries"),
+        ({"type": "decoder", "heads": 3}, "num_heads"),
     ],
 )
 def test_unknown_types_and_settings_are_errors(settings, message):

@@ -7,9 +7,11 @@ from small import ADAPTERS, about, build
 from transformers import AutoModel
 
 from speechllm import SpeechLLM, SpeechLLMProcessor
+from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
 from speechllm.models.encoder import encode, num_frames, take_encoder
 from speechllm.models.processing import pad_features
+from speechllm.models.recogniser import Recogniser
 from speechllm.testing.corpus import tone
 from speechllm.testing.tiny import WAVEFORM_ENCODERS, tiny_waveform_encoder
 from speechllm.train import loop
@@ -113,7 +115,7 @@ def test_samples_are_normalised_where_the_feature_extractor_says_so(encoder, fol
 
 
 @torch.no_grad()
-@pytest.mark.parametrize("kind", ADAPTERS)
+@pytest.mark.parametrize("kind", [kind for kind in ADAPTERS if kind != "decoder"])
 def test_answers_do_not_depend_on_company(kind, folder, llm_reference):
     model, processor = build(folder, llm_reference, ADAPTERS[kind])
     conversations = [about(tone(0.2)), about(tone(1.5), tone(0.3), question="Is the speaker male or female?")]
@@ -125,17 +127,6 @@ def test_answers_do_not_depend_on_company(kind, folder, llm_reference):
     torch.testing.assert_close(together, sum(alone), rtol=1e-5, atol=1e-4)
 
 
-@torch.no_grad()
-@pytest.mark.parametrize("adapter", [ADAPTERS["pooled"], ADAPTERS["stack"] | {"stack": 64}])
-def test_long_audio_is_heard_in_windows(adapter, tmp_path, llm_reference):
-    """31.5 s are a window of 30 s and one of 1.5 s, each as it would be heard alone."""
-    model, processor = build(tiny_waveform_encoder(tmp_path), llm_reference, adapter)
-    clip = tone(31.5, seed=2)
-    batch = processor([about(clip)])
-    assert batch["input_features_mask"].sum(1).tolist() == [480_000, 24_000]
-    vectors, valid = model.get_audio_features(batch["input_features"], batch["input_features_mask"])
-    assert int(valid.sum()) == int((batch["input_ids"] == processor.audio_token_id).sum())
-    for row, real, piece in zip(vectors, valid, (clip[:480_000], clip[480_000:]), strict=True):
-        alone = processor([about(piece)])
-        one, _ = model.get_audio_features(alone["input_features"], alone["input_features_mask"])
-        torch.testing.assert_close(row[real], one[0], atol=1e-5, rtol=1e-4)
+def test_one_writes_no_transcript(tmp_path):
+    with pytest.raises(SpeechLLMError, match=r"a wav2vec2 model writes no transcript; give a Whisper"):
+        Recogniser(tiny_waveform_encoder(tmp_path))

@@ -6,6 +6,7 @@ from runs import assert_same, context_of, fit, log
 
 from speechllm import SpeechLLM
 from speechllm.errors import SpeechLLMError
+from speechllm.testing.tiny import tiny_waveform_encoder
 from speechllm.train.data import AudioStore
 from speechllm.train.features import FeatureCache
 
@@ -62,6 +63,18 @@ def test_the_cache_knows_audio_segment_and_model(context, corpus, train_config, 
     assert FeatureCache(tmp_path / "cache", GB, pooled).get(utterance) is None
     fewer = context_of(train_config(tmp_path, model={"audio_layers": [1]})).model
     assert FeatureCache(tmp_path / "cache", GB, fewer).get(utterance) is None
+
+
+def test_the_cache_knows_how_the_encoders_listen(context, corpus, tmp_path):
+    utterance, config = corpus.utterances[0], context.model.config
+    FeatureCache(tmp_path / "cache", GB, context.model).put(utterance, [torch.ones(1, 2, 3)], [4])
+    second = {"paralinguistic_encoder": tiny_waveform_encoder(tmp_path / "wavlm", "wavlm")}
+    for changes in ({"audio_final_norm": False}, {"audio_padded": True}, {"paralinguistic_layers": [1, 2]}, second):
+        before = {name: getattr(config, name) for name in changes}
+        config.update(changes)
+        assert FeatureCache(tmp_path / "cache", GB, context.model).get(utterance) is None, changes
+        config.update(before)
+    assert FeatureCache(tmp_path / "cache", GB, context.model).get(utterance) is not None
 
 
 def test_the_folder_stays_within_its_bound_and_what_is_used_stays(context, corpus, tmp_path):

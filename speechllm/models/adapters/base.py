@@ -34,6 +34,14 @@ class Adapter(nn.Module, ABC):
     def num_vectors(frames: int, **settings: Any) -> int:
         """How many vectors a window of `frames` encoder frames becomes."""
 
+    @staticmethod
+    def sizes_from(audio_config: Any) -> dict[str, Any]:
+        """Settings that follow from the configuration of the speech model; those of the user go before them."""
+        return {}
+
+    def start_from(self, load: Callable[[], Any]) -> None:
+        """Told once, before training, how to load the whole speech model that the encoder was taken out of."""
+
     def calibrate(self, states: torch.Tensor, mask: torch.Tensor) -> None:
         """Told once, before training, what a sample of the training data looks like (as `reduce` returns it)."""
 
@@ -84,6 +92,12 @@ def build_adapter(settings: dict[str, Any], *, num_layers: int, audio_size: int,
         return kind(num_layers, audio_size, text_size, **rest)
     except (TypeError, ValueError) as error:
         raise SpeechLLMError(f"adapter: {error}; see speechllm.models.adapters.{kind.__name__}") from error
+
+
+def complete(settings: dict[str, Any], audio_config: Any) -> dict[str, Any]:
+    """The settings together with those that follow from the speech model; what a checkpoint's config holds."""
+    kind, _ = _find(settings)
+    return kind.sizes_from(audio_config) | settings
 
 
 def num_vectors(settings: dict[str, Any], frames: int) -> int:
