@@ -41,10 +41,20 @@ ARGUMENTS = {
     ("targets", "inspect"): ["TARGETS", "--html"],
     ("targets", "to-desta"): ["TARGETS", "OUT"],
     ("targets", "from-desta"): ["TARGETS", "OUT"],
-    ("train",): ["CONFIG", "--set"],
+    ("train",): ["CONFIG", "--set", "--allow-change"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
+    ("bench", "train"): [
+        "MANIFEST",
+        "TARGETS",
+        "--adapter",
+        "--clips",
+        "--batch-size",
+        "--each",
+        "--profile",
+        "--json",
+    ],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
 }
 
