@@ -41,21 +41,12 @@ ARGUMENTS = {
     ("targets", "inspect"): ["TARGETS", "--html"],
     ("targets", "to-desta"): ["TARGETS", "OUT"],
     ("targets", "from-desta"): ["TARGETS", "OUT"],
-    ("train",): ["CONFIG", "--set", "--allow-change"],
+    ("train",): ["CONFIG", "--set", "--allow-change", "--find-lr"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
-    ("bench", "train"): [
-        "MANIFEST",
-        "TARGETS",
-        "--adapter",
-        "--clips",
-        "--batch-size",
-        "--each",
-        "--profile",
-        "--json",
-    ],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
+    ("bench", "train"): ["MANIFEST", "TARGETS", "--adapter", "--clips", "--each", "--profile", "--json"],
 }
 
 CONFIG = """

@@ -26,7 +26,7 @@ from speechllm.train.order import BatchOrder, length
 from speechllm.train.ranks import Ranks, shard
 from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare, teachable
 from speechllm.train.state import Position, load_state, save_state
-from speechllm.train.steps import Outcome, learning_rate, step_seed, take_step
+from speechllm.train.steps import Outcome, learning_rate, set_rate, step_seed, take_step
 from speechllm.train.stopping import StoppedError, StopRequest, listen
 from speechllm.train.validation import Validation
 
@@ -39,6 +39,16 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     Writes into `config.out`: `config.json`, `log.jsonl` (a line a step), `state.pt`, and `checkpoint/` at the end;
     with validation also `best/`, the best adapter so far.
     """
+    run = load(config)
+    fit(run, allowed)
+    if run.ranks.main:
+        write_checkpoint(run.model, run.context.processor, config.out / CHECKPOINT, run.facts)
+    run.ranks.wait()
+    return config.out / CHECKPOINT
+
+
+def load(config: TrainConfig) -> Run:
+    """The run that a config describes, its models and data loaded, before its first step."""
     utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
     pair_up(utterances, records)  # complain before the models are loaded
     ranks = Ranks(config.model.device)
@@ -50,12 +60,7 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
-    run = prepare(config, context, utterances, pair_up(utterances, records), ranks)
-    fit(run, allowed)
-    if ranks.main:
-        write_checkpoint(model, processor, config.out / CHECKPOINT, run.facts)
-    ranks.wait()
-    return config.out / CHECKPOINT
+    return prepare(config, context, utterances, pair_up(utterances, records), ranks)
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:
@@ -115,6 +120,7 @@ def _fit_stage(
             step, started = position.step, time.monotonic()
             torch.manual_seed(step_seed(run.config.seed, number, step, run.ranks.index))
             batch = [examples[i] for i in order[step]]
+            set_rate(optimizer, learning_rate(stage, step))
             outcome = take_step(objective, batch, step, stage, optimizer, run.ranks)
             in_a_row = 0 if outcome.taken else in_a_row + 1
             if in_a_row > run.config.max_skipped_steps:
