@@ -135,6 +135,8 @@ class TrainConfig:
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
+    trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
+    """Where the figures of the log go besides; each needs the extra of its name."""
     keep_last: Annotated[int, Field(ge=0)] = 0
     """Adapter checkpoints of the last saved steps to keep in checkpoints/, beside the state to go on from."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 5
