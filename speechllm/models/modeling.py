@@ -22,6 +22,7 @@ from speechllm.models import fingerprint
 from speechllm.models.adapters import Adapter, build_adapter
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.encoder import encode, take_encoder
+from speechllm.models.prefix import SharedPrefix
 from speechllm.models.splice import splice
 
 WEIGHTS = "adapter.safetensors"
@@ -72,6 +73,7 @@ class SpeechLLM(PreTrainedModel):
         self.multi_modal_projector.set_text_scale(float(embedding.detach().float().square().mean().sqrt()))
         for frozen in (audio_tower, language_model):
             frozen.requires_grad_(False)
+        self.prefix = SharedPrefix()
         self.train(False)
 
     @classmethod
@@ -259,7 +261,15 @@ class SpeechLLM(PreTrainedModel):
         output_hidden_states: bool = False,
         **kwargs: Any,
     ) -> ReplyRows:
-        """What the LLM predicts at each of the N labelled tokens; arguments as in `forward`."""
+        """What the LLM predicts at each of the N labelled tokens; arguments as in `forward`.
+
+        Tokens with which all rows begin are run once for all batches, see `SharedPrefix`.
+        """
+        if input_ids is not None:
+            audio = self.config.audio_token_id
+            length, cache = self.prefix.find(self.language_model, input_ids, labels, attention_mask, audio)
+            input_ids, labels = input_ids[:, length:], labels[:, length:]
+            kwargs |= {} if cache is None else {"past_key_values": cache}
         inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
         predicts = nn.functional.pad(labels[:, 1:] != -100, (0, 1))  # row t predicts token t + 1
         with rows_only(self.language_model, predicts):
