@@ -46,6 +46,9 @@ class ModelConfig:
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
+    quantization: Literal["int8"] | None = None
+    """Of the frozen LLM's weights in training, by torchao: half the memory of bfloat16. The adapter learns what suits
+    the quantised LLM."""
     attention: str | None = None
     """Attention implementation of the LLM, as transformers names them: sdpa, eager, flash_attention_2, ..."""
     activation_checkpointing: bool = False

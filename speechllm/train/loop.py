@@ -56,8 +56,8 @@ def load(config: TrainConfig) -> Run:
     progress.console.quiet = not ranks.main
     model, processor = build(config)
     records = teachable(records, processor)
-    model.to(ranks.device)
     set_up(model.language_model, config.model)
+    model.to(ranks.device)
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
