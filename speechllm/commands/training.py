@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from speechllm.commands.arguments import Config
@@ -45,7 +46,9 @@ def train(config: Config, set: tuple[str, ...] = (), allow_change: tuple[str, ..
 
     values = load_toml(config, TrainConfig, set)
     if not find_lr:
-        print(run(values, allow_change))
+        out = run(values, allow_change)
+        if int(os.environ.get("RANK", "0")) == 0:  # of several processes one speaks
+            print(out)
         return
     for number, rate in find_rates(load(values)).items():
         print(f"stages.{number}.learning_rate = {rate:.1e}  # the loss falls fastest here")

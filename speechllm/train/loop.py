@@ -114,10 +114,10 @@ def _fit_stage(
     order = BatchOrder(lengths, len(examples), stage.batch_size, run.config.seed)
     in_a_row = 0
     training_mode(run.model)
-    meter = Meter(run.config.model, run.ranks.device, run.model.language_model.dtype)
+    meter = Meter(run.config.model, run.ranks, run.model.language_model.dtype)
     if position.step < stage.steps:
-        batch = [examples[i] for i in order[position.step]]
-        meter.count(objective, split(batch, stage.micro_batch_size or stage.batch_size)[0], position.step)
+        share = run.ranks.share([examples[i] for i in order[position.step]])
+        meter.count(objective, split(share, stage.micro_batch_size or stage.batch_size)[0], position.step)
         optimizer.zero_grad(set_to_none=True)
     with progress.task(f"train {stage.objective}", stage.steps) as bar:
         bar.advance(position.step)

@@ -16,6 +16,7 @@ from speechllm.train.data import Example
 from speechllm.train.machine import matmul_peak, peak_memory
 from speechllm.train.objectives import Objective
 from speechllm.train.order import length
+from speechllm.train.ranks import Ranks
 from speechllm.train.steps import Outcome
 
 RECENT = 20
@@ -35,8 +36,8 @@ class Meter:
     sharded: there the share of the peak is not told.
     """
 
-    def __init__(self, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> None:
-        self._device = device
+    def __init__(self, config: ModelConfig, ranks: Ranks, dtype: torch.dtype) -> None:
+        self._ranks = ranks
         self._dtype = dtype
         self._counts = not (config.compile or config.shard)
         self._flops_per_length: float | None = None
@@ -64,11 +65,12 @@ class Meter:
             "audio_seconds_per_second": sum(example.utterance.duration for example in batch) / seconds,
             "items_per_second": outcome.items / seconds,
             "share_of_peak": self._share(sum(map(length, batch)), seconds),
-            "memory_gb": round(peak_memory(self._device), 3),
+            "memory_gb": round(peak_memory(self._ranks.device), 3),
             "seconds_left": round(sum(self._recent) / len(self._recent) * steps_left, 1),
         }
 
     def _share(self, size: float, seconds: float) -> float | None:
         if self._flops_per_length is None:
             return None
-        return round(self._flops_per_length * size / seconds / _peak(self._device, self._dtype), 4)
+        peak = self._ranks.count * _peak(self._ranks.device, self._dtype)
+        return round(self._flops_per_length * size / seconds / peak, 4)

@@ -9,6 +9,7 @@ from runs import TWO_STAGES, fit, log
 from speechllm.errors import SpeechLLMError
 from speechllm.train import meter, trackers
 from speechllm.train.data import Example
+from speechllm.train.ranks import Ranks
 from speechllm.train.steps import Outcome
 from speechllm.train.trackers import open_tracker, scalars
 
@@ -37,7 +38,7 @@ def test_the_share_of_the_peak_is_arithmetic_over_time(resumable, corpus, monkey
     monkeypatch.setattr(meter, "length", lambda example: 3.0)
     clock = iter([0.0, 4.0, 10.0, 11.0])
     monkeypatch.setattr(meter.time, "monotonic", lambda: next(clock))
-    one = meter.Meter(resumable(tmp_path).model, torch.device("cpu"), torch.float32)
+    one = meter.Meter(resumable(tmp_path).model, Ranks(), torch.float32)
     batch = [Example(u) for u in corpus.utterances[:2]]
     one.count(lambda *_: ((torch.ones(10, 100, requires_grad=True) @ weight).sum(), 1), batch, 0)
     _, whole = one.measure(lambda: Outcome(1.0, 8, 1.0, True), batch, 10)
@@ -51,7 +52,7 @@ def test_the_share_of_the_peak_is_arithmetic_over_time(resumable, corpus, monkey
 
 @pytest.mark.parametrize("setting", ["compile", "shard"])
 def test_where_arithmetic_cannot_be_counted_no_share_is_told(setting, resumable, tmp_path):
-    one = meter.Meter(resumable(tmp_path, model={setting: True}).model, torch.device("cpu"), torch.float32)
+    one = meter.Meter(resumable(tmp_path, model={setting: True}).model, Ranks(), torch.float32)
     one.count(None, [], 0)
     assert one.measure(lambda: Outcome(1.0, 8, 1.0, True), [], 1)[1]["share_of_peak"] is None
 
