@@ -82,8 +82,8 @@ def bench_train(
         targets: Target records about those utterances.
         encoder: Model reference of a Whisper.
         llm: Model reference of the LLM.
-        adapter: The adapter's type, with its defaults: stack, whose vectors grow with the audio; qformer, the one that has
-            a loop over taps to turn on; pooled, ...
+        adapter: The adapter's type, with its defaults: stack, whose vectors grow with the audio; qformer, the one
+            with a loop over taps to turn off; pooled, ...
         dtype: Of the frozen parts; auto is the fastest that the hardware multiplies natively.
         device: auto, cpu, cuda, ...
         clips: How many targets to train on.
