@@ -69,6 +69,9 @@ class ModelConfig:
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
+    quantization: Literal["int8"] | None = None
+    """Of the frozen LLM's weights in training, by torchao: half the memory of bfloat16. The adapter learns what suits
+    the quantised LLM."""
     attention: str | None = None
     """Attention implementation of the LLM, as transformers names them: sdpa, eager, flash_attention_2, ..."""
     activation_checkpointing: bool = False
@@ -173,6 +176,8 @@ class TrainConfig:
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
+    trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
+    """Where the figures of the log go besides; each needs the extra of its name."""
     keep_last: Annotated[int, Field(ge=0)] = 0
     """Adapter checkpoints of the last saved steps to keep in checkpoints/, beside the state to go on from."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 5

@@ -49,7 +49,7 @@ ARGUMENTS = {
     ("targets", "inspect"): ["TARGETS", "--html"],
     ("targets", "to-desta"): ["TARGETS", "OUT"],
     ("targets", "from-desta"): ["TARGETS", "OUT"],
-    ("train",): ["CONFIG", "--set"],
+    ("train",): ["CONFIG", "--set", "--allow-change", "--find-lr"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("score",): ["BENCHMARK", "RESPONSES", "--out", "--questions", "--judge", "--server", "--reference"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],

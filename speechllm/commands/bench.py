@@ -65,7 +65,7 @@ def bench_train(
     targets: Targets,
     encoder: str = "pypi:whisper-tiny.en",
     llm: str = "pypi:smollm2-135m-instruct",
-    adapter: str = "qformer",
+    adapter: str = "stack",
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
     device: str = "auto",
     clips: int = 128,
@@ -82,7 +82,8 @@ def bench_train(
         targets: Target records about those utterances.
         encoder: Model reference of a Whisper.
         llm: Model reference of the LLM.
-        adapter: The adapter's type, with its own settings; the loop over taps that one switch brings is a Q-Former's.
+        adapter: The adapter's type, with its defaults: stack, whose vectors grow with the audio; qformer, the one
+            with a loop over taps to turn off; pooled, ...
         dtype: Of the frozen parts; auto is the fastest that the hardware multiplies natively.
         device: auto, cpu, cuda, ...
         clips: How many targets to train on.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from speechllm.commands.arguments import Config
@@ -27,7 +28,7 @@ def quickstart(out: Path = Path("quickstart"), config: QuickstartConfig = DEFAUL
     print(f'ask it yourself: speechllm chat {out / "checkpoint"} --audio FILE "Is the speaker male or female?"')
 
 
-def train(config: Config, set: tuple[str, ...] = (), allow_change: tuple[str, ...] = ()) -> None:
+def train(config: Config, set: tuple[str, ...] = (), allow_change: tuple[str, ...] = (), find_lr: bool = False) -> None:
     """Trains an adapter as a TOML file says; started again, it goes on where it stopped.
 
     Writes checkpoint/, log.jsonl, config.json and state.pt into the folder that the config's `out` names.
@@ -36,8 +37,18 @@ def train(config: Config, set: tuple[str, ...] = (), allow_change: tuple[str, ..
         config: TOML file; see egs/ for examples.
         set: Changes to the config, each KEY=VALUE with VALUE as in TOML: --set stages.0.steps=100 seed=1
         allow_change: Keys of the config that may differ from those the run began with: --allow-change stages.1.steps
+        find_lr: Train nothing, but try rising learning rates on every stage; writes find_lr.jsonl and find_lr.png.
     """
     from speechllm.config import TrainConfig, load_toml
+    from speechllm.train.find_rate import find_rates
+    from speechllm.train.loop import load
     from speechllm.train.loop import train as run
 
-    print(run(load_toml(config, TrainConfig, set), allow_change))
+    values = load_toml(config, TrainConfig, set)
+    if not find_lr:
+        out = run(values, allow_change)
+        if int(os.environ.get("RANK", "0")) == 0:  # of several processes one speaks
+            print(out)
+        return
+    for number, rate in find_rates(load(values)).items():
+        print(f"stages.{number}.learning_rate = {rate:.1e}  # the loss falls fastest here")

@@ -22,6 +22,7 @@ from speechllm.models import fingerprint
 from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.lora import add_lora, train_dropout
+from speechllm.models.prefix import SharedPrefix
 from speechllm.models.splice import splice
 from speechllm.models.tower import load_tower, run_tower
 
@@ -80,6 +81,7 @@ class SpeechLLM(PreTrainedModel):
         self._published: list[Any] = []
         if config.train_llm:
             language_model.requires_grad_(True)
+        self.prefix = SharedPrefix()
         self.train(False)
 
     @classmethod
@@ -298,7 +300,15 @@ class SpeechLLM(PreTrainedModel):
         output_hidden_states: bool = False,
         **kwargs: Any,
     ) -> ReplyRows:
-        """What the LLM predicts at each of the N labelled tokens; arguments as in `forward`."""
+        """What the LLM predicts at each of the N labelled tokens; arguments as in `forward`.
+
+        Tokens with which all rows begin are run once for all batches, see `SharedPrefix`.
+        """
+        if input_ids is not None:
+            audio = self.config.audio_token_id
+            length, cache = self.prefix.find(self.language_model, input_ids, labels, attention_mask, audio)
+            input_ids, labels = input_ids[:, length:], labels[:, length:]
+            kwargs |= {} if cache is None else {"past_key_values": cache}
         inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
         predicts = nn.functional.pad(labels[:, 1:] != -100, (0, 1))  # row t predicts token t + 1
         with rows_only(self.language_model, predicts), self._hearing(input_ids):

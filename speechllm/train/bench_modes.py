@@ -33,6 +33,8 @@ class Switches:
     """Only rows that predict a reply token are projected onto the vocabulary; off, all are."""
     batched_taps: bool = True
     """A Q-Former runs over all taps in one batch; off, over one after the other. No other adapter has such a loop."""
+    share_prefix: bool = True
+    """What all prompts begin with runs through the LLM once a run; off, for each example at every step."""
     buckets: bool = True
     """Examples of similar length share a batch."""
     fused_attention: bool = True
@@ -84,6 +86,8 @@ def switched(model: SpeechLLM, switches: Switches) -> Iterator[None]:
             for part in (model.audio_tower, model.language_model):
                 undo.callback(part.set_attn_implementation, part.config._attn_implementation)
                 part.set_attn_implementation("eager")
+        model.prefix.enabled = switches.share_prefix
+        undo.callback(setattr, model.prefix, "enabled", True)
         projector = model.multi_modal_projector
         if not switches.batched_taps and isinstance(projector, QFormer):
             projector.forward = functools.partial(tap_by_tap, projector)  # type: ignore[method-assign]

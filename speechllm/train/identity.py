@@ -15,7 +15,15 @@ from speechllm.errors import SpeechLLMError, did_you_mean
 Identity = dict[str, str]
 """Dotted keys of a config (`stages.0.learning_rate`), and `data.manifest.sha256` and the like, to their values."""
 
-FREE = ("out", "save_every", "keep_last", "max_skipped_steps", "data.feature_cache", "data.feature_cache_gb")
+FREE = (
+    "out",
+    "trackers",
+    "save_every",
+    "keep_last",
+    "max_skipped_steps",
+    "data.feature_cache",
+    "data.feature_cache_gb",
+)
 """Keys that change nothing that is learned: a run may be moved off a full disk and save more often."""
 
 _SHOWN = 6
@@ -24,7 +32,7 @@ _SHOWN = 6
 def identity(config: TrainConfig) -> Identity:
     """The flat keys of a run that decide its outcome, and the hashes of the data it names."""
     flat = dict(_flatten(json.loads(json.dumps(asdict(config), default=str))))
-    flat = {key: value for key, value in flat.items() if key not in FREE}
+    flat = {key: value for key, value in flat.items() if not any(_covers(free, key) for free in FREE)}
     for name in ("manifest", "targets"):
         file: Path = getattr(config.data, name)
         if file.exists():

@@ -12,11 +12,13 @@ from speechllm.models.modeling import SpeechLLM
 
 
 def set_up(language_model: Any, config: ModelConfig) -> None:
-    """Prepares a loaded LLM as the config says; none of it changes what is computed, beyond rounding.
+    """Prepares a loaded LLM as the config says; but for quantisation none of it changes more than rounding.
 
     Raises:
-        SpeechLLMError: the attention implementation is not known or not installed.
+        SpeechLLMError: the attention implementation is not known or not installed, or torchao is not.
     """
+    if config.quantization is not None:
+        _quantise(language_model, config)
     if config.attention is not None:
         try:
             language_model.set_attn_implementation(config.attention)
@@ -29,6 +31,19 @@ def set_up(language_model: Any, config: ModelConfig) -> None:
     if config.compile:
         for layer in language_model.get_decoder().layers:
             layer.compile(dynamic=True)  # lengths differ from batch to batch
+
+
+def _quantise(language_model: Any, config: ModelConfig) -> None:
+    """Weights of the layers to 8 bits; embeddings and output matrix, which are often one, keep their type."""
+    if config.shard:
+        raise SpeechLLMError("model.quantization and model.shard: quantised weights cannot be sharded; leave out one")
+    try:
+        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise SpeechLLMError(
+            f"model.quantization: torchao is not installed ({error}); pip install speechllm[quantization]"
+        ) from error
+    quantize_(language_model.get_decoder(), Int8WeightOnlyConfig())
 
 
 def training_mode(model: SpeechLLM) -> None:

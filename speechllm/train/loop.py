@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -20,13 +20,14 @@ from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import Example, pair_up
 from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.llm import set_up, training_mode
-from speechllm.train.log import Log, cut_log
+from speechllm.train.log import Log, cut_log, open_log
+from speechllm.train.meter import Meter
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.order import BatchOrder, length
 from speechllm.train.ranks import Ranks, shard
 from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare, teachable
 from speechllm.train.state import Position, load_state, save_state
-from speechllm.train.steps import Outcome, learning_rate, step_seed, take_step
+from speechllm.train.steps import Outcome, learning_rate, set_rate, split, step_seed, take_step
 from speechllm.train.stopping import StoppedError, StopRequest, listen
 from speechllm.train.validation import Validation
 
@@ -39,23 +40,28 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     Writes into `config.out`: `config.json`, `log.jsonl` (a line a step), `state.pt`, and `checkpoint/` at the end;
     with validation also `best/`, the best adapter so far.
     """
+    run = load(config)
+    fit(run, allowed)
+    if run.ranks.main:
+        write_checkpoint(run.model, run.context.processor, config.out / CHECKPOINT, run.facts)
+    run.ranks.wait()
+    return config.out / CHECKPOINT
+
+
+def load(config: TrainConfig) -> Run:
+    """The run that a config describes, its models and data loaded, before its first step."""
     utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
     pair_up(utterances, records)  # complain before the models are loaded
     ranks = Ranks(config.model.device)
     progress.console.quiet = not ranks.main
     model, processor = build(config)
     records = teachable(records, processor)
-    model.to(ranks.device)
     set_up(model.language_model, config.model)
+    model.to(ranks.device)
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
-    run = prepare(config, context, utterances, pair_up(utterances, records), ranks)
-    fit(run, allowed)
-    if ranks.main:
-        write_checkpoint(model, processor, config.out / CHECKPOINT, run.facts)
-    ranks.wait()
-    return config.out / CHECKPOINT
+    return prepare(config, context, utterances, pair_up(utterances, records), ranks)
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:
@@ -75,19 +81,20 @@ def _fit_stages(run: Run, allowed: Sequence[str], request: StopRequest) -> None:
         save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
         cut_log(run.log_file, position)
     validation = Validation(run.config.validation, run.context) if run.config.validation else None
-    while position.stage < len(run.config.stages):
-        stage = run.config.stages[position.stage]
-        optimizer = torch.optim.AdamW(
-            run.model.adapter_state().values(),
-            lr=stage.learning_rate,
-            betas=(0.9, 0.98),
-            weight_decay=stage.weight_decay,
-        )
-        if optimizer_state is not None:
-            optimizer.load_state_dict(optimizer_state)
-        position = _fit_stage(run, position, optimizer, validation, request)
-        position, optimizer_state = Position(position.stage + 1, best=position.best), None
-        _save(run, position, None)
+    with open_log(run) as log:
+        while position.stage < len(run.config.stages):
+            stage = run.config.stages[position.stage]
+            optimizer = torch.optim.AdamW(
+                run.model.adapter_state().values(),
+                lr=stage.learning_rate,
+                betas=(0.9, 0.98),
+                weight_decay=stage.weight_decay,
+            )
+            if optimizer_state is not None:
+                optimizer.load_state_dict(optimizer_state)
+            position = _fit_stage(run, position, optimizer, validation, request, log)
+            position, optimizer_state = Position(position.stage + 1, best=position.best), None
+            _save(run, position, None)
 
 
 def _fit_stage(
@@ -96,6 +103,7 @@ def _fit_stage(
     optimizer: torch.optim.Optimizer,
     validation: Validation | None,
     request: StopRequest,
+    log: Log,
 ) -> Position:
     """The steps of one stage, from `position` on; returns where it ended, which may be early."""
     number, stage = position.stage, run.config.stages[position.stage]
@@ -106,20 +114,24 @@ def _fit_stage(
     order = BatchOrder(lengths, len(examples), stage.batch_size, run.config.seed)
     in_a_row = 0
     training_mode(run.model)
-    with (
-        progress.task(f"train {stage.objective}", stage.steps) as bar,
-        Log(run.log_file if run.ranks.main else Path(os.devnull)) as log,
-    ):
+    meter = Meter(run.config.model, run.ranks, run.model.language_model.dtype)
+    if position.step < stage.steps:
+        share = run.ranks.share([examples[i] for i in order[position.step]])
+        meter.count(objective, split(share, stage.micro_batch_size or stage.batch_size)[0], position.step)
+        optimizer.zero_grad(set_to_none=True)
+    with progress.task(f"train {stage.objective}", stage.steps) as bar:
         bar.advance(position.step)
         while position.step < stage.steps:
-            step, started = position.step, time.monotonic()
+            step = position.step
             torch.manual_seed(step_seed(run.config.seed, number, step, run.ranks.index))
             batch = [examples[i] for i in order[step]]
-            outcome = take_step(objective, batch, step, stage, optimizer, run.ranks)
+            set_rate(optimizer, learning_rate(stage, step))
+            take = functools.partial(take_step, objective, batch, step, stage, optimizer, run.ranks)
+            outcome, measured = meter.measure(take, batch, stage.steps - step - 1)
             in_a_row = 0 if outcome.taken else in_a_row + 1
             if in_a_row > run.config.max_skipped_steps:
                 raise _not_finite(stage, step, batch, in_a_row)
-            entry = _entry(run, number, step, outcome, len(batch), time.monotonic() - started)
+            entry = _entry(run, number, step, outcome, measured)
             log.write(entry)
             bar.advance(1, _note(entry))
             position = replace(position, step=step + 1)
@@ -163,7 +175,7 @@ def _stopped(request: StopRequest, position: Position, state: Path) -> StoppedEr
     )
 
 
-def _entry(run: Run, number: int, step: int, outcome: Outcome, examples: int, seconds: float) -> dict[str, Any]:
+def _entry(run: Run, number: int, step: int, outcome: Outcome, measured: dict[str, Any]) -> dict[str, Any]:
     """What the log says about a step; JSON has no word for what is not finite, so a skipped step has no loss."""
     stage = run.config.stages[number]
     return {
@@ -175,16 +187,20 @@ def _entry(run: Run, number: int, step: int, outcome: Outcome, examples: int, se
         "grad_norm": outcome.grad_norm if outcome.taken else None,
         "items": outcome.items,
         "skipped": not outcome.taken,
-        "examples_per_second": examples / seconds,
         "seconds": round(time.monotonic() - run.started, 2),
-        "seconds_left": round(seconds * (stage.steps - step - 1), 1),
+        **measured,
     }
 
 
 def _note(entry: dict[str, Any]) -> str:
     if entry["skipped"]:
         return "skipped: the loss is not a finite number"
-    return f"loss {entry['loss']:.3f}  lr {entry['learning_rate']:.1e}  {entry['examples_per_second']:.1f} examples/s"
+    share = "" if entry["share_of_peak"] is None else f"  {entry['share_of_peak']:.0%} of peak"
+    return (
+        f"loss {entry['loss']:.3f}  lr {entry['learning_rate']:.1e}"
+        f"  {entry['audio_seconds_per_second']:.1f} s of audio/s  {entry['items_per_second']:.0f} items/s"
+        f"{share}  {entry['memory_gb']:.1f} GB"
+    )
 
 
 def _not_finite(stage: StageConfig, step: int, batch: Sequence[Example], in_a_row: int) -> SpeechLLMError:

@@ -39,8 +39,6 @@ def take_step(
 
     Where the loss or a gradient is not a finite number, nothing moves and the optimiser's own state stays too.
     """
-    for group in optimizer.param_groups:
-        group["lr"] = learning_rate(stage, step)
     total, count = torch.zeros(()), 0
     for part in split(ranks.share(batch), stage.micro_batch_size or stage.batch_size):
         loss, counted = objective(part, step)
@@ -64,6 +62,12 @@ def divide_gradients(parameters: Iterable[torch.Tensor], count: float) -> None:
     for parameter in parameters:
         assert parameter.grad is not None
         parameter.grad.div_(max(count, 1))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """The rate of the steps to come."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def step_seed(seed: int, stage: int, step: int, rank: int) -> int:

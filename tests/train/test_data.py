@@ -2,6 +2,7 @@ import pytest
 import torch
 from runs import context_of, fit
 
+from speechllm import SpeechLLM
 from speechllm.errors import SpeechLLMError
 from speechllm.train.data import AudioStore, conversation, pair_up
 
@@ -78,3 +79,20 @@ def test_the_recognisers_words_come_before_the_corpus_own(corpus):
     assert "transcript" not in silent[-1]["content"][0]
     assert silent[0] == messages[0]
     assert silent[-1]["content"][1:] == messages[-1]["content"][1:]
+
+
+def test_one_clip_with_many_prompts_is_encoded_once_a_step(store_config, corpus, monkeypatch):
+    """Even where no encoded audio stays in memory."""
+    context = context_of(store_config, max_bytes=0)
+    encoded = []
+    real = SpeechLLM.encode_audio
+
+    def counted(self, **features):
+        encoded.append(len(features["input_features"]))
+        return real(self, **features)
+
+    monkeypatch.setattr(SpeechLLM, "encode_audio", counted)
+    states, _ = context.audio.get([corpus.utterances[i] for i in (3, 3, 5, 3, 5)])
+    assert encoded == [2]
+    assert len(states) == 5
+    assert torch.equal(states[0], states[3])

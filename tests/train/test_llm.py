@@ -1,5 +1,6 @@
 import dataclasses
 import functools
+import sys
 
 import pytest
 import torch
@@ -87,3 +88,22 @@ def test_nothing_is_set_up_unless_asked(gradients):
     model = gradients()[2].model.language_model
     assert not any(module.training for module in model.modules())
     assert ModelConfig(encoder="e", llm="l").compile is False
+
+
+def test_a_quantised_llm_takes_less_memory_and_gives_nearly_the_same_gradients(gradients):
+    pytest.importorskip("torchao")
+    (theirs, wanted, plain), (ours, found, quantised) = gradients(), gradients(quantization="int8")
+    layers = quantised.model.language_model.get_decoder().layers
+    assert layers[0].mlp.up_proj.weight.qdata.dtype == torch.int8
+    assert quantised.model.language_model.lm_head.weight.dtype == torch.float32
+    assert ours.loss == pytest.approx(theirs.loss, rel=0.05)
+    ours, theirs = (torch.cat([g.flatten() for g in gs]) for gs in (found, wanted))
+    assert float(torch.nn.functional.cosine_similarity(ours, theirs, dim=0)) > 0.99
+    assert plain.model.language_model.get_decoder().layers[0].mlp.up_proj.weight.dtype == torch.float32
+
+
+@pytest.mark.parametrize(("shard", "complaint"), [(False, r"torchao is not installed"), (True, "cannot be sharded")])
+def test_where_it_cannot_be_quantised_is_an_error(shard, complaint, gradients, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torchao.quantization", None)
+    with pytest.raises(SpeechLLMError, match=rf"model\.quantization.*{complaint}"):
+        gradients(quantization="int8", shard=shard)
