@@ -73,7 +73,10 @@ def _look_up(style: str, language: str) -> tuple[Callable[[list[_Part], Wording]
 
 
 def _parts(utterance: Utterance, wording: Wording, attributes: Sequence[str] | None) -> list[_Part]:
-    facts = _facts(utterance.attributes, wording, attributes)
+    known = dict(utterance.attributes)
+    if attributes is not None and "language" in attributes and (language := utterance.value("language")):
+        known["language"] = language  # where asked for, the language that the transcript is in
+    facts = _facts(known, wording, attributes)
     times = (_stamp(0), _stamp(max(1, round(utterance.duration))))
     if not utterance.segments:
         return [_Part(times, facts, text=utterance.text)]
@@ -81,8 +84,8 @@ def _parts(utterance: Utterance, wording: Wording, attributes: Sequence[str] | N
     for one in sorted(utterance.segments, key=lambda segment: (segment.start, segment.end)):
         first = round(one.start)
         spans = (_stamp(first), _stamp(max(first + 1, round(one.end))))
-        known = _facts(one.attributes, wording, attributes)
-        whole.append(_Part(spans, known, one.speaker, one.text, segment=True))
+        told = _facts(one.attributes, wording, attributes)
+        whole.append(_Part(spans, told, one.speaker, one.text, segment=True))
     return whole
 
 

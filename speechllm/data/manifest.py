@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechllm.data.attributes import LANGUAGES
 from speechllm.data.jsonl import numbered_jsonl, write_jsonl
 from speechllm.errors import SpeechLLMError
 
@@ -55,6 +56,12 @@ class Utterance(BaseModel):
     start: float | None = Field(default=None, ge=0, description="seconds into the file")
     end: float | None = Field(default=None, ge=0, description="seconds into the file")
     segments: list[Segment] | None = Field(default=None, description="who says what when, where several do")
+
+    def value(self, attribute: str) -> Attribute | None:
+        """What is known of an attribute; the language's name from its code, where that is all there is."""
+        if attribute == "language" and "language" not in self.attributes and self.language:
+            return LANGUAGES.get(self.language[:2].lower())
+        return self.attributes.get(attribute)
 
     @model_validator(mode="after")
     def _end_after_start(self) -> Utterance:
