@@ -25,7 +25,7 @@ def batches(
     """The batches of one epoch that one rank trains on, in order, as indices into `lengths`.
 
     Together the ranks see each index once, and each rank has as many batches as every other: where the number does not
-    divide, the fullest batches are halved; where even that runs out (fewer indices than ranks) some are seen twice.
+    divide, the fullest batches are halved; where all hold a single example, fewer than `world` of them are seen twice.
 
     Args:
         lengths: seconds of each example.
