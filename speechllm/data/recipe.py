@@ -30,8 +30,8 @@ MAX_BROKEN = 0.01
 REPORTED = 10
 """Broken files that are named one by one; the rest are counted."""
 
-AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
-"""What `audio_files` takes for audio: the common formats among those that libsndfile reads."""
+AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")
+"""What `audio_files` takes for audio: the common formats among those that `speechllm.audio.io` reads."""
 
 _GENDERS = {"f": "female", "w": "female", "female_feminine": "female", "m": "male", "male_masculine": "male"} | {
     word: word for word in ("female", "male")
