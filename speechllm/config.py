@@ -98,6 +98,8 @@ class DataConfig:
     """Size that the folder may reach; what was used longest ago goes first."""
     bucket: bool = True
     """Put examples of similar length into one batch, so that little is padding."""
+    max_broken: Share = 0.01
+    """Share of utterances whose audio may be missing or unreadable; they are reported and left out."""
     transcript_dropout: Share = 0.1
     """Share of training conversations from which the recogniser's words are withheld."""
 

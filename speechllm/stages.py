@@ -9,6 +9,7 @@ from speechllm.data.describe import STYLES, DescriptionStyle
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance, read_manifest, relocated, write_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain
+from speechllm.data.readable import readable
 from speechllm.errors import SpeechLLMError
 from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, TextReplier, compute_device
@@ -27,8 +28,12 @@ def load_surprisal(reference: str) -> Surprisal:
 
 
 def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> list[Utterance]:
-    """Writes the manifest again with `recognised_text`, what a Whisper heard; returns it as read back."""
-    utterances = read_manifest(manifest)  # complain before a model is fetched
+    """Writes the manifest again with what a Whisper heard; returns it as read back.
+
+    Fills `recognised_text`, and `text` and (with a multilingual Whisper) `language` where there is none. Broken files
+    are reported and left out.
+    """
+    utterances = readable(read_manifest(manifest))  # complain before a model is fetched
     heard = Recogniser(encoder, compute_device(device)).transcribe_utterances(utterances)
     write_manifest(out, relocated(heard, out.parent))
     return read_manifest(out)

@@ -55,10 +55,6 @@ def infinite_samples(path):
     soundfile.write(path, np.full(1000, 1e300), 16000, subtype="DOUBLE")
 
 
-def eight_channels(path):
-    soundfile.write(path, np.zeros((1000, 8)), 16000)
-
-
 def three_hours(path):
     size = 3 * 3600 * 8000
     with path.open("wb") as out:
@@ -98,7 +94,6 @@ BAD = {
     text: "is not audio that can be read (Format not recognised); convert it",
     nan_samples: "sample 123 is NaN or infinite; export the file again",
     infinite_samples: "sample 0 is NaN or infinite; export the file again",
-    eight_channels: "has 8 channels; mix it down",
     three_hours: "is 180 minutes long, more than the 30 that fit in one prompt; cut it",
     cut_in_the_samples: "is cut short, 62% of the sound is there; copy or download it again",
     cut_in_the_header: "is not audio that can be read",

@@ -1,4 +1,4 @@
-"""The one reader of audio: any file that libsndfile opens, to mono float32 at the rate that is asked for."""
+"""The one reader of audio: what libsndfile or PyAV opens, to mono float32 at the rate that is asked for."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from speechllm.audio.containers import ENDINGS, container_info, read_container
 from speechllm.errors import SpeechLLMError
 
 SAMPLING_RATE = 16_000
@@ -25,6 +26,10 @@ COMPLETE = 0.99
 _SHORT_CHUNK = re.compile(r"^\s*(?:data|SSND) : (\d+) \(should be (\d+)\)", re.MULTILINE)
 """How libsndfile's log tells that the header of a WAV or AIFF file promises more (or fewer) bytes than there are."""
 
+MP3_LEAD_S = 0.5
+"""A segment of an MP3 file is decoded from this much before it: its first frames borrow bits from those before them,
+at most 511 bytes, which is half a second at 8 kbit/s. Without, a sine came out with errors as large as itself."""
+
 _STREAMED = 0x7FFF0000
 """Programs that write to a pipe put this much or more where the length would stand: it promises nothing."""
 
@@ -35,6 +40,8 @@ def audio_info(path: str | Path) -> tuple[float, int]:
     Raises:
         SpeechLLMError: the file is missing, empty, cut short, or not audio.
     """
+    if _in_container(path):
+        return container_info(Path(path))
     with _open(path) as sound:
         return sound.frames / sound.samplerate, sound.samplerate
 
@@ -44,39 +51,57 @@ def load_audio(
 ) -> np.ndarray:
     """Reads a file, or the part from `start` to `end` (s), as mono.
 
+    Of a segment no more is decoded than itself and a short lead. Several channels are averaged, and other rates
+    resampled with soxr at its high quality.
+
     Returns:
         float32 array (samples,) at `sampling_rate`, full scale at +-1.
 
     Raises:
-        SpeechLLMError: missing, empty, cut short, not audio, no samples, NaN or infinite samples, more than two
-            channels, or longer than `MAX_DURATION_S`.
+        SpeechLLMError: missing, empty, cut short, not audio, no samples, NaN or infinite samples, longer than
+            `MAX_DURATION_S`, or in a container for which no decoder is installed.
     """
+    if _in_container(path):
+        duration, rate = container_info(Path(path))
+        _range(path, duration, round(duration * rate), rate, start, end)
+        samples, rate = read_container(Path(path), start or 0.0, duration if end is None else min(end, duration))
+        return _checked(samples.mean(axis=1), rate, sampling_rate, str(path))
     with _open(path) as sound:
         rate = sound.samplerate
-        if sound.frames == 0:
-            raise SpeechLLMError(f"{path}: holds no samples; give a file with sound in it")
-        first = round((start or 0.0) * rate)
-        last = sound.frames if end is None else min(round(end * rate), sound.frames)
-        if not 0 <= first < last:
-            raise SpeechLLMError(
-                f"{path}: holds no samples from {start or 0.0:g} s to {'its end' if end is None else f'{end:g} s'}"
-                f" (it lasts {sound.frames / rate:.2f} s); check start and end"
-            )
-        if (last - first) / rate > MAX_DURATION_S:
-            raise SpeechLLMError(
-                f"{path}: is {(last - first) / rate / 60:.0f} minutes long, more than the {MAX_DURATION_S / 60:.0f}"
-                " that fit in one prompt; cut it into parts, or give start and end in the manifest"
-            )
-        if sound.channels > 2:
-            raise SpeechLLMError(
-                f"{path}: has {sound.channels} channels; mix it down to mono or stereo first"
-                f" (ffmpeg -i {Path(path).name} -ac 1 mono.wav)"
-            )
-        sound.seek(first)
-        samples = sound.read(last - first, dtype="float32", always_2d=True)
+        first, last = _range(path, sound.frames / rate, sound.frames, rate, start, end)
+        lead = min(first, round(MP3_LEAD_S * rate)) if sound.format == "MP3" else 0
+        sound.seek(first - lead)
+        samples = sound.read(last - first + lead, dtype="float32", always_2d=True)[lead:]
         if len(samples) < COMPLETE * (last - first):
             raise _cut_short(path, len(samples) / (last - first))
     return _checked(samples.mean(axis=1), rate, sampling_rate, str(path))
+
+
+def _range(
+    path: str | Path, duration: float, frames: int, rate: int, start: float | None, end: float | None
+) -> tuple[int, int]:
+    """The first frame to read and the one after the last, checked against what the file holds."""
+    if frames == 0:
+        raise SpeechLLMError(f"{path}: holds no samples; give a file with sound in it")
+    first = round((start or 0.0) * rate)
+    last = frames if end is None else min(round(end * rate), frames)
+    if not 0 <= first < last:
+        raise SpeechLLMError(
+            f"{path}: holds no samples from {start or 0.0:g} s to {'its end' if end is None else f'{end:g} s'}"
+            f" (it lasts {duration:.2f} s); check start and end"
+        )
+    if (last - first) / rate > MAX_DURATION_S:
+        raise SpeechLLMError(
+            f"{path}: is {(last - first) / rate / 60:.0f} minutes long, more than the {MAX_DURATION_S / 60:.0f}"
+            " that fit in one prompt; cut it into parts, or give start and end in the manifest"
+        )
+    return first, last
+
+
+def _in_container(path: str | Path) -> bool:
+    """Whether PyAV reads the file; one that is missing or empty is for `_open` to complain about."""
+    path = Path(path)
+    return path.suffix.lower() in ENDINGS and path.is_file() and path.stat().st_size > 0
 
 
 def as_waveform(samples: np.ndarray, rate: int, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:

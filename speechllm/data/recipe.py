@@ -35,8 +35,8 @@ MAX_BROKEN = 0.01
 REPORTED = 10
 """Broken files that are named one by one; the rest are counted."""
 
-AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif")
-"""What `audio_files` takes for audio: the common formats among those that libsndfile reads."""
+AUDIO_ENDINGS = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".m4a")
+"""What `audio_files` takes for audio: the common formats among those that `speechllm.audio.io` reads."""
 
 BLANKS = " \t\r\n\xa0"
 """What is taken off the ends of a field. `str.strip` alone takes U+0085 too, which in some tables is an ellipsis."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,14 @@ TOKENS_PER_SECOND = 8
 """More than anyone says; a decoder that still loops is stopped there."""
 
 
+@dataclass(frozen=True)
+class Heard:
+    """What a recogniser makes of one clip; `language` is a code such as `en`, None from an English-only model."""
+
+    text: str
+    language: str | None = None
+
+
 class Recogniser:
     """Transcribes with greedy decoding; clips run at their own length plus a margin of silence."""
 
@@ -40,36 +49,57 @@ class Recogniser:
         self._features = WhisperFeatureExtractor.from_pretrained(folder)
         self._tokenizer = AutoTokenizer.from_pretrained(folder)
         self._batch_size = batch_size
+        multilingual = getattr(self._model.generation_config, "is_multilingual", False)
+        self._language_ids: dict[str, int] = self._model.generation_config.lang_to_id if multilingual else {}
 
     def transcribe(self, waveforms: Sequence[np.ndarray], language: str | None = None) -> list[str]:
         """Words of each waveform (samples,) at 16 kHz, in order; longer ones in windows of 30 s."""
+        return [heard.text for heard in self.hear(waveforms, [language] * len(waveforms))]
+
+    def hear(self, waveforms: Sequence[np.ndarray], languages: Sequence[str | None]) -> list[Heard]:
+        """Words and language of each waveform (samples,) at 16 kHz, in order.
+
+        Args:
+            waveforms: longer ones run in windows of 30 s; the first tells the language.
+            languages: of each; None, or one that the model does not know, for the model to tell. An English-only
+                model is not asked.
+        """
         window = int(WINDOW_S * SAMPLING_RATE)
         pieces = [(i, w[at : at + window]) for i, w in enumerate(waveforms) for at in range(0, max(len(w), 1), window)]
-        texts = dict(zip(range(len(pieces)), [""] * len(pieces), strict=True))
         by_length = sorted(range(len(pieces)), key=lambda k: len(pieces[k][1]))
+        found: dict[int, Heard] = {}
         for at in range(0, len(by_length), self._batch_size):
             chosen = by_length[at : at + self._batch_size]
-            for k, text in zip(chosen, self._transcribe_batch([pieces[k][1] for k in chosen], language), strict=True):
-                texts[k] = text
-        words: list[list[str]] = [[] for _ in waveforms]
+            said = [self._known(languages[pieces[k][0]]) for k in chosen]
+            found.update(zip(chosen, self._transcribe_batch([pieces[k][1] for k in chosen], said), strict=True))
+        parts: list[list[Heard]] = [[] for _ in waveforms]
         for k, (i, _) in enumerate(pieces):
-            words[i].append(texts[k].strip())
-        return [" ".join(part for part in parts if part) for parts in words]
+            parts[i].append(found[k])
+        return [Heard(" ".join(h.text for h in own if h.text), own[0].language) for own in parts]
 
     def transcribe_utterances(self, utterances: Sequence[Utterance]) -> list[Utterance]:
-        """The utterances with `recognised_text` filled in."""
-        heard: dict[str, str] = {}
+        """The utterances with `recognised_text`; where the corpus has none, `text` too.
+
+        A multilingual model also fills in `language` where the corpus tells none.
+        """
+        heard: dict[str, Heard] = {}
         by_length = sorted(utterances, key=lambda u: u.duration)
         with progress.task("recognise speech", len(utterances)) as bar:
             for at in range(0, len(by_length), self._batch_size):
                 batch = by_length[at : at + self._batch_size]
-                texts = self.transcribe([load_audio(u.audio, start=u.start, end=u.end) for u in batch])
-                heard.update({u.id: text for u, text in zip(batch, texts, strict=True)})
+                waveforms = [load_audio(u.audio, start=u.start, end=u.end) for u in batch]
+                found = self.hear(waveforms, [u.language for u in batch])
+                heard.update({u.id: one for u, one in zip(batch, found, strict=True)})
                 bar.advance(len(batch))
-        return [u.model_copy(update={"recognised_text": heard[u.id]}) for u in utterances]
+        return [_filled(u, heard[u.id]) for u in utterances]
+
+    def _known(self, language: str | None) -> str | None:
+        """The code that the model has for a language (`zh` for `zh-CN`), or None."""
+        code = (language or "").replace("_", "-").split("-")[0].lower()
+        return code if f"<|{code}|>" in self._language_ids else None
 
     @torch.inference_mode()
-    def _transcribe_batch(self, pieces: Sequence[np.ndarray], language: str | None) -> list[str]:
+    def _transcribe_batch(self, pieces: Sequence[np.ndarray], languages: Sequence[str | None]) -> list[Heard]:
         longest = max(len(piece) for piece in pieces) + round(MARGIN_S * SAMPLING_RATE)
         hop = 2 * self._features.hop_length
         samples = min(-(-longest // hop) * hop, int(WINDOW_S * SAMPLING_RATE))
@@ -83,14 +113,29 @@ class Recogniser:
         everything = torch.ones(log_mel.shape[0], log_mel.shape[2], dtype=torch.bool, device=log_mel.device)
         encoder = self._model.get_encoder()
         states, _ = encode(encoder, log_mel, everything, [len(encoder.layers)])
-        chosen = (
-            {"language": language, "task": "transcribe"}
-            if getattr(self._model.generation_config, "is_multilingual", False)
-            else {}
-        )
+        encoded = BaseModelOutput(last_hidden_state=states[:, 0])
+        told = self._tell(encoded, languages) if self._language_ids else [None] * len(pieces)
         ids = self._model.generate(
-            encoder_outputs=BaseModelOutput(last_hidden_state=states[:, 0]),
+            encoder_outputs=encoded,
             max_new_tokens=8 + round(TOKENS_PER_SECOND * max(map(len, pieces)) / SAMPLING_RATE),
-            **chosen,
+            **({"language": told, "task": "transcribe"} if self._language_ids else {}),
         )
-        return self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+        texts = self._tokenizer.batch_decode(ids, skip_special_tokens=True)
+        return [Heard(text.strip(), language) for text, language in zip(texts, told, strict=True)]
+
+    def _tell(self, encoded: BaseModelOutput, languages: Sequence[str | None]) -> list[str | None]:
+        """The languages, those that are not given as the model hears them."""
+        if None not in languages:
+            return list(languages)
+        codes = {number: token.strip("<|>") for token, number in self._language_ids.items()}
+        ids = self._model.detect_language(encoder_outputs=encoded).flatten().tolist()
+        return [given or codes[number] for given, number in zip(languages, ids, strict=True)]
+
+
+def _filled(utterance: Utterance, heard: Heard) -> Utterance:
+    new = {"recognised_text": heard.text}
+    if utterance.text is None:
+        new["text"] = heard.text
+    if utterance.language is None and heard.language is not None:
+        new["language"] = heard.language
+    return utterance.model_copy(update=new)

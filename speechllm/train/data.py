@@ -11,6 +11,7 @@ import torch
 from speechllm import progress
 from speechllm.audio.io import load_audio
 from speechllm.data.manifest import Utterance
+from speechllm.data.readable import readable
 from speechllm.data.render import Message
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import EncodedAudio, SpeechLLM
@@ -52,6 +53,19 @@ def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) ->
                 " give the manifest that the targets were generated from"
             )
     return [Example(known[target.utterance_id], target) for target in targets]
+
+
+def leave_out_broken(
+    utterances: Sequence[Utterance], targets: Sequence[TargetRecord], max_broken: float
+) -> tuple[list[Utterance], list[TargetRecord]]:
+    """The utterances whose audio can be opened and the targets about them; the others are reported.
+
+    Raises:
+        SpeechLLMError: more than the share `max_broken` of the utterances are broken.
+    """
+    kept = readable(utterances, max_broken)
+    ids = {utterance.id for utterance in kept}
+    return kept, [target for target in targets if target.utterance_id in ids]
 
 
 class AudioStore:

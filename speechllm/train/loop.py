@@ -17,7 +17,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
 from speechllm.targets.records import read_targets, usable
-from speechllm.train.data import Example, pair_up
+from speechllm.train.data import Example, leave_out_broken, pair_up
 from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.llm import set_up, training_mode
 from speechllm.train.log import Log, cut_log, open_log
@@ -54,6 +54,7 @@ def load(config: TrainConfig) -> Run:
     pair_up(utterances, records)  # complain before the models are loaded
     ranks = Ranks(config.model.device)
     progress.console.quiet = not ranks.main
+    utterances, records = leave_out_broken(utterances, records, config.data.max_broken)
     model, processor = build(config)
     records = teachable(records, processor)
     set_up(model.language_model, config.model)

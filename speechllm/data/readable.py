@@ -1,0 +1,66 @@
+"""What can be read of a manifest: broken files are reported and skipped within a limit, never silently."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from speechllm.audio.io import audio_info
+from speechllm.data.manifest import Utterance
+from speechllm.data.recipe import MAX_BROKEN, report_skipped
+from speechllm.errors import SpeechLLMError
+from speechllm.progress import track
+
+THREADS = 8
+"""They wait for the disk, not for the processor."""
+
+
+def readable(utterances: Sequence[Utterance], max_broken: float = MAX_BROKEN) -> list[Utterance]:
+    """The utterances whose files are there, are audio, and hold the segment; the others are reported.
+
+    Only headers are read, and a file that several segments share once.
+
+    Args:
+        utterances: with `audio` as `read_manifest` gives it.
+        max_broken: the share of utterances that may be left out, rounded up, so that one never ends a run; 0 allows
+            none.
+
+    Raises:
+        SpeechLLMError: more are broken, or all; names the first.
+    """
+    files = list(dict.fromkeys(utterance.audio for utterance in utterances))
+    with ThreadPoolExecutor(THREADS) as pool:
+        found = dict(zip(files, track(pool.map(_duration, files), "open audio", total=len(files)), strict=True))
+    kept, broken = [], []
+    for utterance in utterances:
+        complaint = _complaint(utterance, found[utterance.audio])
+        if complaint is None:
+            kept.append(utterance)
+        else:
+            broken.append(complaint)
+    if broken and (len(broken) > math.ceil(max_broken * len(utterances)) or not kept):
+        raise SpeechLLMError(
+            f"{len(broken)} of {len(utterances)} utterances cannot be read, more than the {max_broken:.3g} that may be"
+            f" left out; the first: {broken[0]}"
+        )
+    report_skipped(broken)
+    return kept
+
+
+def _duration(audio: str) -> float | str:
+    """Seconds, or what is wrong with the file."""
+    try:
+        return audio_info(audio)[0]
+    except SpeechLLMError as error:
+        return str(error)
+
+
+def _complaint(utterance: Utterance, duration: float | str) -> str | None:
+    if isinstance(duration, str):
+        return duration
+    if duration == 0:
+        return f"{utterance.audio}: holds no samples; give a file with sound in it"
+    if (utterance.start or 0.0) >= duration:
+        return f"{utterance.audio}: lasts {duration:.2f} s, the segment of {utterance.id!r} begins after it"
+    return None
