@@ -30,7 +30,10 @@ OTHER_PERSON_SEMITONES = 2.0
 """A voice moved further than this may be taken for another gender or age, so that these are no longer told."""
 
 _CHANGED: dict[str, tuple[str, ...]] = {
-    "speed": ("pitch_hz", "syllables_per_second", "nuclei_per_second", "rt60_s", "bandwidth_hz", "duration"),
+    "speed": (
+        *("pitch_hz", "syllables_per_second", "nuclei_per_second", "words_per_minute"),
+        *("rt60_s", "bandwidth_hz", "duration"),
+    ),
     "pitch": ("pitch_hz", "bandwidth_hz"),
     "reverberation": ("rt60_s", "silence_share"),
     "noise": ("snr_db", "volume_dbfs", "loudness_lufs"),
@@ -54,6 +57,14 @@ class Recipe(BaseModel):
     clipping: Range | None = Field(default=None, description="share of the samples")
     codecs: tuple[augment.Codec, ...] = Field(default=(), description="one of them is drawn")
     chance: float = Field(default=1.0, gt=0, le=1, description="of each change to happen to a clip")
+
+    def of_the_voice(self) -> Recipe:
+        """What happens to each speaker: speed and pitch."""
+        return Recipe(speed=self.speed, pitch=self.pitch, chance=self.chance)
+
+    def of_the_recording(self) -> Recipe:
+        """What happens to all who are heard together."""
+        return self.model_copy(update={"speed": None, "pitch": None})
 
 
 def apply_recipe(
@@ -137,7 +148,7 @@ def _describe(signal: Signal, old: Utterance, change: str, strength: float | str
 def _segment(segment: Segment, stretched: float, gone: set[str]) -> Segment:
     """A part of the clip: its times follow, and what is no longer known of the whole is not of it."""
     told = {name: value for name, value in segment.attributes.items() if name not in gone}
-    times = {"start": segment.start * stretched, "end": segment.end * stretched}
+    times = {"start": round(segment.start * stretched, 4), "end": round(segment.end * stretched, 4)}
     return segment.model_copy(update={**times, "attributes": told})
 
 
