@@ -100,7 +100,7 @@ def augment(
             noise=noise,
             gain=gain,
             clipping=clipping,
-            codecs=codecs,  # type: ignore[arg-type]  # checked there
+            codecs=codecs,  # checked there
             chance=chance,
         )
         plan = Plan(recipe=recipe, copies=copies, join=join, gap=gap, seed=seed, limits=between)
