@@ -1,9 +1,14 @@
 """Kept, parallel work: in order, in other processes, done once, stopped early where too much is broken."""
 
 import os
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import pytest
 
+import speechllm
 from speechllm.data.parallel import each_kept, kept_path
 from speechllm.errors import SpeechLLMError
 
@@ -29,6 +34,57 @@ def test_other_processes_do_the_work_and_results_come_in_order(tmp_path):
     results = run(pid_and_square, list(range(100)), tmp_path / "o", processes=2)
     assert [square for _, square in results] == [n * n for n in range(100)]
     assert os.getpid() not in {pid for pid, _ in results}
+
+
+def sleep_with_its_pid(folder):
+    (folder / str(os.getpid())).touch()
+    time.sleep(60)
+
+
+ENDLESS = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from test_parallel import sleep_with_its_pid
+from speechllm.data.parallel import each_kept
+if __name__ == "__main__":
+    folder = Path({folder!r})
+    each_kept(sleep_with_its_pid, [folder] * 40, [str(i) for i in range(40)], folder / "o", "Testing", 2)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
+def test_a_killed_run_leaves_no_process_behind(tmp_path):
+    script = tmp_path / "endless.py"
+    script.write_text(
+        ENDLESS.format(
+            paths=[str(Path(__file__).parent), str(Path(speechllm.__file__).parents[1])], folder=str(tmp_path)
+        )
+    )
+    parent = subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+    try:
+        workers = waited(lambda: [int(p.name) for p in tmp_path.iterdir() if p.name.isdigit()], lambda w: len(w) == 2)
+    finally:
+        parent.kill()
+        parent.wait()
+    waited(lambda: [pid for pid in workers if running(pid)], lambda alive: alive == [])
+
+
+def running(pid):
+    try:
+        return (
+            Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        )  # ended, nobody has looked yet
+    except OSError:
+        return False
+
+
+def waited(look, enough, seconds=60):
+    end = time.monotonic() + seconds
+    while not enough(found := look()):
+        assert time.monotonic() < end, found
+        time.sleep(0.05)
+    return found
 
 
 def test_what_is_kept_is_not_done_again_and_a_torn_line_is(tmp_path):
