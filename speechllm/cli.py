@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from speechllm.commands import bench, corpora, evaluation, manifests, models, prompts, targets, training
+from speechllm.commands import bench, corpora, evaluation, manifests, models, prompts, signals, targets, training
 from speechllm.errors import SpeechLLMError, did_you_mean
 
 Group = dict[str, Callable[..., None]]
@@ -28,7 +28,8 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
         "split": manifests.manifest_split,
         "filter": manifests.manifest_filter,
     },
-    "measure": manifests.measure,
+    "measure": signals.measure,
+    "augment": signals.augment,
     "prompts": {"search": prompts.prompts_search},
     "targets": {
         "generate": targets.targets_generate,

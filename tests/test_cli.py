@@ -44,6 +44,7 @@ ARGUMENTS = {
     ("manifest", "split"): ["MANIFEST", "OUT", "--shares", "--seed"],
     ("manifest", "filter"): ["MANIFEST", "OUT", "--where"],
     ("measure",): ["MANIFEST", "OUT", "--calibrate", "--limits", "--processes"],
+    ("augment",): ["MANIFEST", "OUT", "--noise", "--speed", "--codecs", "--noises", "--join", "--gap", "--copies"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
     ("targets", "inspect"): ["TARGETS", "--html"],

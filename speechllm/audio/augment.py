@@ -7,6 +7,7 @@ that the same generator gives the same samples.
 from __future__ import annotations
 
 import io
+from typing import Literal, get_args
 
 import numpy as np
 import soundfile
@@ -23,7 +24,8 @@ DIRECT_DB = (-3.0, 6.0)
 PREDELAY_S = 0.0025
 """Between the direct sound and the first echo: 0.85 m of way."""
 
-CODECS = ("mu-law", "telephone", "mp3", "opus", "vorbis")
+Codec = Literal["mu-law", "telephone", "mp3", "opus", "vorbis"]
+CODECS: tuple[Codec, ...] = get_args(Codec)
 """8-bit G.711 at 8 kHz; the same behind the telephone's band-pass; and what libsndfile writes and reads."""
 
 _COMPRESSED = {"mp3": ("MP3", "MPEG_LAYER_III"), "opus": ("OGG", "OPUS"), "vorbis": ("OGG", "VORBIS")}
@@ -97,8 +99,8 @@ def clip(signal: Signal, share: float) -> Signal:
     return np.clip(signal, -limit, limit).astype(np.float32)
 
 
-def through_codec(signal: Signal, codec: str, rng: np.random.Generator) -> Signal:
-    """Encodes and decodes the signal, at its length; the compression is drawn. `codec` is one of `CODECS`."""
+def through_codec(signal: Signal, codec: Codec, rng: np.random.Generator) -> Signal:
+    """Encodes and decodes the signal, at its length; the compression is drawn."""
     if codec in _COMPRESSED:
         container, subtype = _COMPRESSED[codec]
         level = float(rng.uniform(*_COMPRESSION[codec]))

@@ -106,39 +106,6 @@ def manifest_filter(manifest: Manifest, out: Out, where: tuple[str, ...]) -> Non
     print(f"{out}: {kept} of {len(utterances)} utterances")
 
 
-def measure(
-    manifest: Manifest,
-    out: Out,
-    calibrate: bool = False,
-    limits: Path | None = None,
-    processes: int | None = None,
-) -> None:
-    """Measures pitch, speaking rate, volume, noise, reverberation, silence and bandwidth; adds numbers and words.
-
-    Args:
-        manifest: Utterance manifest (JSON Lines). Words that it has already (pitch: low) stay.
-        out: Manifest to write.
-        calibrate: Put the limits between words at quantiles of this manifest, and write them to OUT.limits.json.
-        limits: Such a file, from another manifest, to use its limits here.
-        processes: How many measure at once; one a processor where not given.
-    """
-    from speechllm.data import bins, measuring, parallel
-    from speechllm.data.manifest import read_manifest, relocated, write_manifest
-
-    if calibrate and limits is not None:
-        raise SpeechLLMError("--calibrate makes limits and --limits gives them; use one of the two")
-    if manifest.resolve() == out.resolve():
-        raise SpeechLLMError(f"{out}: is the manifest itself, whose words would stay for good; write another")
-    chosen = bins.Limits() if limits is None else bins.read_limits(limits)
-    measured = measuring.measure_all(read_manifest(manifest), out, processes)
-    if calibrate:
-        chosen = bins.calibrate(measured)
-        bins.write_limits(out.with_name(f"{out.name}.limits.json"), chosen)
-    count = write_manifest(out, relocated(measuring.put_into_words(measured, chosen), out.parent))
-    parallel.kept_path(out).unlink(missing_ok=True)
-    print(f"{out}: {count} utterances measured")
-
-
 def _given(manifests: tuple[Path, ...]) -> list[Path]:
     if not manifests:
         raise SpeechLLMError("no manifest given; name at least one JSON Lines file")

@@ -58,6 +58,15 @@ ATTRIBUTES: dict[str, AttributeName] = {
         {"slow": ("slow", "slowly", "slower"), "fast": ("fast", "faster", "quick", "quickly", "rapid", "rapidly")},
     ),
     "snr_db": AttributeName("Signal-to-Noise Ratio"),
+    "pitch_hz": AttributeName("Pitch in Hertz"),
+    "syllables_per_second": AttributeName("Syllables per second"),
+    "nuclei_per_second": AttributeName("Syllables heard per second"),
+    "volume_dbfs": AttributeName("Volume in dBFS"),
+    "loudness_lufs": AttributeName("Loudness in LUFS"),
+    "rt60_s": AttributeName("Reverberation time in seconds"),
+    "silence_share": AttributeName("Share of silence"),
+    "bandwidth_hz": AttributeName("Bandwidth in Hertz"),
+    "clipped_share": AttributeName("Share of clipped samples"),
 }
 """In the order in which descriptions mention them. Attributes outside it are described too, after these."""
 

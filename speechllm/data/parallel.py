@@ -6,6 +6,7 @@ import json
 import math
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -99,13 +100,26 @@ def _over_processes(
         return
     # Fresh processes: a forked one would inherit the locks of threads that it does not have.
     try:
-        with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("spawn")) as pool:
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(processes, mp_context=context, initializer=_die_with_parent) as pool:
             yield from pool.map(function, items, chunksize=CHUNK)
     except BrokenProcessPool as error:
         raise SpeechLLMError(
             "a process was killed, for want of memory perhaps; run the command again, with fewer --processes: what is"
             " finished is kept"
         ) from error
+
+
+def _die_with_parent() -> None:
+    """Ends this process when the one that started it is gone: the pool's own workers would wait for work for ever."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _read(path: Path) -> dict[str, Any]:

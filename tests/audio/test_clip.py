@@ -5,6 +5,7 @@ import pytest
 from signals import noise, silence, voice
 
 from speechllm.audio.measure.clip import DECIMALS, measure_clip
+from speechllm.data.attributes import display_name
 
 
 def test_every_measure_of_a_known_clip():
@@ -28,3 +29,10 @@ def test_what_cannot_be_measured_is_left_out(wave):
 
 def test_without_a_text_there_is_no_rate_from_it():
     assert "syllables_per_second" not in measure_clip(voice(1, syllables=4))
+
+
+def test_a_description_tells_every_measure_with_its_unit():
+    names = {display_name(measure) for measure in DECIMALS}
+    assert len(names) == len(DECIMALS)
+    assert not [name for name in names if any(unit in name.split() for unit in ("hz", "db", "dbfs", "lufs", "s"))]
+    assert "Pitch in Hertz" in names
