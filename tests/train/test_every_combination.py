@@ -14,7 +14,7 @@ from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.testing.corpus import tiny_corpus, tone
 from speechllm.testing.tiny import tiny_llm, tiny_whisper
 from speechllm.train import loop
-from speechllm.train.data import AudioStore, Example, conversation, pair_up
+from speechllm.train.data import AudioStore, conversation, pair_up
 from speechllm.train.objectives import OBJECTIVES, Context
 
 ADAPTERS = {
