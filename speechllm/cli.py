@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from speechllm.commands import bench, corpora, evaluation, models, prompts, targets, training
+from speechllm.commands import bench, corpora, evaluation, manifests, models, prompts, targets, training
 from speechllm.errors import SpeechLLMError, did_you_mean
 
 Group = dict[str, Callable[..., None]]
@@ -21,6 +21,14 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "corpus": corpora.corpus,
     "prepare": corpora.prepare,
     "transcribe": corpora.transcribe,
+    "manifest": {
+        "validate": manifests.manifest_validate,
+        "stats": manifests.manifest_stats,
+        "merge": manifests.manifest_merge,
+        "split": manifests.manifest_split,
+        "filter": manifests.manifest_filter,
+    },
+    "measure": manifests.measure,
     "prompts": {"search": prompts.prompts_search},
     "targets": {
         "generate": targets.targets_generate,
@@ -30,17 +38,19 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     },
     "train": training.train,
     "eval": evaluation.evaluate,
+    "score": evaluation.score,
     "export": models.export,
     "chat": models.chat,
-    "bench": {"generate": bench.bench_generate},
+    "bench": {"generate": bench.bench_generate, "train": bench.bench_train},
 }
 """In the order of the loop."""
 
 GROUPS = {
     "hub": "Models by reference: list, fetch.",
+    "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
-    "bench": "Speed on this machine: generate.",
+    "bench": "Speed on this machine: generate, train.",
 }
 
 
@@ -53,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"speechllm: {' '.join(str(error).split())}", file=sys.stderr
         )  # libraries' reasons may take several lines
-        return 2
+        return error.exit_status
     except KeyboardInterrupt:
         print("speechllm: interrupted; what was finished is kept, run the command again to go on", file=sys.stderr)
         return 130
@@ -84,7 +94,7 @@ def _run(arguments: list[str]) -> None:
         prog=prog,
         description="Teach a text LLM to hear without making it forget.",
         args=arguments or ["--help"],
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.FlagConversionOff),
+        config=(tyro.conf.OmitArgPrefixes,),
     )
 
 

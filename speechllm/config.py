@@ -67,6 +67,14 @@ class ModelConfig:
     """Of the frozen parts in training; auto is the fastest that the hardware multiplies natively."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
+    attention: str | None = None
+    """Attention implementation of the LLM, as transformers names them: sdpa, eager, flash_attention_2, ..."""
+    activation_checkpointing: bool = False
+    """Recompute the LLM's activations in the backward pass: a third more arithmetic for much less memory."""
+    compile: bool = False
+    """Compile the LLM's layers with torch.compile: slow to start."""
+    shard: bool = False
+    """Spread the frozen LLM over the processes of a `torchrun` (FSDP2); otherwise each holds all of it."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -79,6 +87,12 @@ class DataConfig:
     """Target records (JSON Lines) about those utterances."""
     attributes: list[str] | None = None
     """Attributes that the warm-up teaches; all where left out."""
+    feature_cache: Path | None = None
+    """Folder in which to keep what the adapter reads of each clip, for later runs."""
+    feature_cache_gb: Positive = 20.0
+    """Size that the folder may reach; what was used longest ago goes first."""
+    bucket: bool = True
+    """Put examples of similar length into one batch, so that little is padding."""
     transcript_dropout: Share = 0.1
     """Share of training conversations from which the recogniser's words are withheld."""
 
@@ -125,6 +139,26 @@ class StageConfig:
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
+class ValidationConfig:
+    """What to look at while training, and what follows from it."""
+
+    manifest: Path
+    """Utterance manifest (JSON Lines) of clips that are not trained on."""
+    targets: Path
+    """Target records (JSON Lines) about those utterances."""
+    every: Count = 100
+    """Steps between validations; the end of each stage is always validated."""
+    samples: Annotated[int, Field(ge=0)] = 4
+    """Replies that are decoded each time, into the log."""
+    batch_size: Count = 16
+    measure: Literal["loss", "kl"] = "loss"
+    """Which one decides what is best: cross-entropy of the replies, or the gap to the LLM that reads the description.
+    The best adapter is kept in best/."""
+    patience: Count | None = None
+    """Validations in a row without a new best after which a stage ends."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
 class TrainConfig:
     """A training run."""
 
@@ -133,9 +167,14 @@ class TrainConfig:
     stages: list[StageConfig]
     out: Path
     """Folder of the run: checkpoint/, log.jsonl, config.json, state.pt."""
+    validation: ValidationConfig | None = None
     seed: int = 0
     save_every: Count = 200
     """Steps between saved states; the end of each stage is always saved."""
+    keep_last: Annotated[int, Field(ge=0)] = 0
+    """Adapter checkpoints of the last saved steps to keep in checkpoints/, beside the state to go on from."""
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 5
+    """Steps in a row that may be skipped because the loss was not a finite number; one more ends the run."""
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
@@ -194,6 +233,8 @@ class TargetsConfig:
     """Base URL of an OpenAI-compatible server that runs the LLM."""
     vllm: bool = False
     """Run the LLM in vLLM."""
+    ray_workers: int = 0
+    """Run so many copies of the LLM in Ray workers, with --vllm a GPU each; on the cluster of RAY_ADDRESS or here."""
     other_llm: str | None = None
     """Model reference of the LLM that cross_model asks."""
     instructions: Path | None = None
@@ -203,6 +244,24 @@ class TargetsConfig:
     """paraphrase and selective ask the LLM too whether an answer is right."""
     mask_above: float | None = None
     """Mask reply tokens whose perplexity under the LLM is higher; 2.5 is usual."""
+
+
+@dataclass(frozen=True, config=_STRICT)
+class EvaluationConfig:
+    """How a checkpoint is evaluated."""
+
+    attributes: tuple[str, ...] | None = None
+    """Attributes that the ceiling's descriptions mention; all where left out."""
+    max_new_tokens: Count = 32
+    """Longest reply."""
+    retention: Literal["none", "quick", "full"] = "quick"
+    """Compare the LLM on text with the untouched one: on 16 instructions, or on 210 and a passage."""
+    json_form: bool = False
+    """Also ask every open question to be answered as JSON, in three forms."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, ..."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the frozen parts."""
 
 
 def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:

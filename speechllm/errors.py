@@ -9,9 +9,12 @@ from collections.abc import Iterable
 class SpeechLLMError(Exception):
     """Bad input or a bad environment: one line that names the file or key and says what to do.
 
-    The command line prints the message without a traceback and exits with status 2; library users catch it like any
-    exception. Bugs are never wrapped in it.
+    The command line prints the message without a traceback and exits with `exit_status`; library users catch it like
+    any exception. Bugs are never wrapped in it.
     """
+
+    exit_status = 2
+    """What the command line exits with."""
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

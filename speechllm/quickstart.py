@@ -17,18 +17,21 @@ import torch
 import transformers
 
 from speechllm import __version__, hub, progress, stages
-from speechllm.config import DataConfig, ModelConfig, QuickstartConfig, StageConfig, TrainConfig
+from speechllm.config import DataConfig, EvaluationConfig, ModelConfig, QuickstartConfig, StageConfig, TrainConfig
 from speechllm.data.describe import DescriptionStyle
 from speechllm.data.manifest import Utterance, read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, read_prompts
 from speechllm.data.synthetic import make_corpus
-from speechllm.eval.hearing import is_correct
+from speechllm.eval.asking import CEILING, MODEL
+from speechllm.eval.evaluation import evaluate, write_json
+from speechllm.eval.hearing import Answers
 from speechllm.eval.report import Answer, Clip, write_report
-from speechllm.eval.systems import Answers
+from speechllm.eval.sources import manifest_tasks
 from speechllm.eval.table import print_table
 from speechllm.models.reply import Sampling
 from speechllm.targets.search import Scored
-from speechllm.train.loop import LOG, train
+from speechllm.train.loop import train
+from speechllm.train.run import LOG
 
 ATTRIBUTES = ["gender", "pitch", "speaking_rate"]
 STYLE: DescriptionStyle = "natural"
@@ -78,18 +81,16 @@ def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
         with timed(seconds, "train"):
             checkpoint = train(train_config(out, config))
         with timed(seconds, "evaluate"):
-            results, answers = stages.evaluate(
+            evaluated = evaluate(
                 str(checkpoint),
-                manifests[1],
-                out / "prompts.jsonl",
+                manifest_tasks(manifests[1], out / "prompts.jsonl"),
                 out,
-                attributes=ATTRIBUTES,
-                max_new_tokens=config.max_new_tokens,
+                EvaluationConfig(attributes=tuple(ATTRIBUTES), max_new_tokens=config.max_new_tokens),
             )
-    results |= facts(out, config, scored, seconds, manifests)
-    stages.write_json(results, out / "results.json")
+    results = evaluated.results | facts(out, config, scored, seconds, manifests)
+    write_json(results, out / "results.json")
     log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
-    write_report(out / "report.html", results, log, clips(answers), title="speechllm quickstart")
+    write_report(out / "report.html", results, log, clips(evaluated.answers), title="speechllm quickstart")
     print_table(results)
     return results
 
@@ -174,16 +175,18 @@ def facts(
     }
 
 
-def clips(answers: Answers, how_many: int = 8) -> list[Clip]:
+def clips(answered: Sequence[Answers], how_many: int = 8) -> list[Clip]:
     """The first clips of different speakers, with everything that was asked about them."""
     chosen: dict[str, Utterance] = {}
-    for question in answers.questions:
-        chosen.setdefault(question.utterance.speaker or question.utterance.id, question.utterance)
-    return [_clip(answers, utterance) for utterance in list(chosen.values())[:how_many]]
+    for answers in answered:
+        for question in answers.task.questions:
+            utterance = question.utterances[0]
+            chosen.setdefault(utterance.speaker or utterance.id, utterance)
+    return [_clip(answered, utterance) for utterance in list(chosen.values())[:how_many]]
 
 
-def _clip(answers: Answers, utterance: Utterance) -> Clip:
-    asked = [i for i, question in enumerate(answers.questions) if question.utterance.id == utterance.id]
+def _clip(answered: Sequence[Answers], utterance: Utterance) -> Clip:
+    asked = [(a, i) for a in answered for i, q in enumerate(a.task.questions) if q.utterances[0].id == utterance.id]
     return Clip(
         id=utterance.id,
         audio=Path(utterance.audio),
@@ -191,11 +194,11 @@ def _clip(answers: Answers, utterance: Utterance) -> Clip:
         attributes={name: str(utterance.attributes[name]) for name in ATTRIBUTES},
         answers=[
             Answer(
-                prompt=answers.questions[i].prompt.text,
-                model=answers.replies["model"][i].text,
-                ceiling=answers.replies["ceiling"][i].text,
-                correct=None if answers.questions[i].prompt.kind == TRANSCRIBE else is_correct(answers, "model", i),
+                prompt=answers.task.questions[i].prompt.text,
+                model=answers.replies[MODEL][i].text,
+                ceiling=answers.replies[CEILING][i].text,
+                correct=answers.right(MODEL)[i] if answers.task.metric == "accuracy" else None,
             )
-            for i in asked
+            for answers, i in asked
         ],
     )

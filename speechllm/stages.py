@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from speechllm.data.describe import STYLES, DescriptionStyle
-from speechllm.data.jsonl import write_jsonl, written_aside
+from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance, read_manifest, relocated, write_manifest
-from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
+from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.hearing import labelled, score
-from speechllm.eval.retention import text_retention
-from speechllm.eval.systems import SYSTEMS, Answers, Question, ask_all
-from speechllm.models.modeling import SpeechLLM
-from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
-from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
+from speechllm.models.reply import Sampling, TextReplier, compute_device
 from speechllm.targets.generate import Generator, choose_prompts, generate_targets
 from speechllm.targets.generation import load_text_llm as load_text_llm
 from speechllm.targets.masking import Surprisal
@@ -95,60 +88,3 @@ def write_targets(
     """Lets the LLM answer chosen prompts about every described utterance; writes the target records to `out`."""
     pairs = choose_prompts(utterances, prompts, per_utterance, seed)
     return generate_targets(pairs, llm, sampling or Sampling(), out, attributes=attributes)
-
-
-def evaluate(
-    checkpoint: str,
-    manifest: Path,
-    prompts: Path,
-    out: Path,
-    *,
-    attributes: Sequence[str] | None = None,
-    device: str = "auto",
-    dtype: str = "auto",
-    max_new_tokens: int = 32,
-) -> tuple[dict[str, Any], Answers]:
-    """Hearing on labelled utterances beside ceiling, cascade and chance, and text retention.
-
-    Asks the first prompt of each kind in `prompts`. Writes `out/answers.jsonl` and `out/results.json`.
-    """
-    utterances = read_manifest(manifest)
-    first = {prompt.kind: prompt for prompt in reversed(read_prompts(prompts))}
-    model = SpeechLLM.from_pretrained(checkpoint, dtype=compute_dtype(dtype), device=compute_device(device))
-    processor = SpeechLLMProcessor.from_pretrained(checkpoint)
-    if model.config.transcript and any(u.recognised_text is None for u in utterances):
-        raise SpeechLLMError(
-            f"{manifest}: the model takes the recogniser's words but the manifest has none; add them with"
-            f" `speechllm transcribe {manifest} OUT.jsonl --encoder {model.config.encoder}`"
-        )
-    questions = [Question(u, prompt) for kind, prompt in sorted(first.items()) for u in labelled(utterances, kind)]
-    if not questions:
-        raise SpeechLLMError(f"{manifest}: no utterance has the text or attributes that {prompts} asks for")
-    answers = ask_all(
-        questions,
-        SpeechReplier(model, processor),
-        TextReplier(model.language_model, processor.tokenizer),
-        attributes=attributes,
-        transcript=model.config.transcript,
-        sampling=Sampling(max_new_tokens=max_new_tokens),
-    )
-    results = {**score(answers), "text_retention": text_retention(model, processor)}
-    write_answers(answers, out / "answers.jsonl")
-    write_json(results, out / "results.json")
-    return results, answers
-
-
-def write_answers(answers: Answers, path: Path) -> None:
-    """One line a question: what was asked, what is true, and what each system said."""
-    with written_aside(path) as file:
-        for i, question in enumerate(answers.questions):
-            u, prompt = question.utterance, question.prompt
-            row = {"id": u.id, "kind": prompt.kind, "prompt": prompt.text, "text": u.text, "attributes": u.attributes}
-            said = {system: answers.replies[system][i].text for system in SYSTEMS}
-            file.write(json.dumps({**row, **said}, ensure_ascii=False) + "\n")
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Writes JSON aside and renames it."""
-    with written_aside(path) as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)

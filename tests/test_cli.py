@@ -21,6 +21,7 @@ from speechllm.audio.io import SAMPLING_RATE
 from speechllm.cli import COMMANDS, main
 from speechllm.data.manifest import read_manifest
 from speechllm.data.render import ask
+from speechllm.eval.asking import SYSTEMS
 from speechllm.hub import wheels
 from speechllm.models.modeling import WEIGHTS, SpeechLLM
 from speechllm.models.reply import Sampling, TextReplier
@@ -36,6 +37,12 @@ ARGUMENTS = {
     ("corpus",): ["OUT", "--train", "--test", "--seed"],
     ("prepare",): ["CORPUS", "CORPUS_DIR", "OUT"],
     ("transcribe",): ["MANIFEST", "OUT", "--encoder", "--device"],
+    ("manifest", "validate"): ["MANIFEST...", "--audio"],
+    ("manifest", "stats"): ["MANIFEST", "--figure"],
+    ("manifest", "merge"): ["MANIFEST...", "--out"],
+    ("manifest", "split"): ["MANIFEST", "OUT", "--shares", "--seed"],
+    ("manifest", "filter"): ["MANIFEST", "OUT", "--where"],
+    ("measure",): ["MANIFEST", "OUT", "--calibrate", "--limits", "--processes"],
     ("prompts", "search"): ["MANIFEST", "OUT", "--llm", "--pool", "--styles", "--first-round", "--second-round"],
     ("targets", "generate"): ["MANIFEST", "OUT", "--prompts", "--llm", "--max-new-tokens", "--temperature", "--seed"],
     ("targets", "inspect"): ["TARGETS", "--html"],
@@ -43,9 +50,11 @@ ARGUMENTS = {
     ("targets", "from-desta"): ["TARGETS", "OUT"],
     ("train",): ["CONFIG", "--set"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
+    ("score",): ["BENCHMARK", "RESPONSES", "--out", "--questions", "--judge", "--server", "--reference"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
+    ("bench", "train"): ["MANIFEST", "TARGETS", "--encoder", "--llm", "--adapter", "--each", "--profile", "--json"],
 }
 
 CONFIG = """
@@ -218,8 +227,10 @@ def test_evaluation_leaves_results_and_answers(stages):
     assert set(results["accuracy"]) == {"gender", "pitch", "speaking_rate"}
     assert results["text_retention"]["max_abs_logit_difference"] == 0
     assert results["text_retention"]["identical_replies"] == results["text_retention"]["n"]
-    answers = (at / "eval" / "answers.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(answers) == 8 * len((at / "prompts.jsonl").read_text(encoding="utf-8").splitlines())
+    kinds = len((at / "prompts.jsonl").read_text(encoding="utf-8").splitlines())
+    files = list((at / "eval" / "responses").iterdir())
+    assert len(files) == kinds * len(SYSTEMS)
+    assert {len(file.read_text(encoding="utf-8").splitlines()) for file in files} == {8}
 
 
 def test_the_export_is_the_checkpoint_with_results_on_its_card(stages):
@@ -383,13 +394,15 @@ def test_targets_about_unknown_utterances_are_refused(config, corpus, tmp_path, 
     assert not (tmp_path / "run").exists()
 
 
-def test_evaluation_without_recognised_text_says_how_to_add_it(trained, corpus, tmp_path, refused):
-    prompts = tmp_path / "prompts.jsonl"
-    prompts.write_text('{"id": "p", "kind": "pitch", "text": "Is the pitch low or high?"}\n')
-    out = tmp_path / "eval"
-    line = refused("eval", trained, "--manifest", corpus.manifest, "--prompts", prompts, "--out", out)
-    assert f"speechllm transcribe {corpus.manifest}" in line
-    assert not out.exists()
+def test_evaluation_with_nothing_to_ask_is_refused(trained, tmp_path, refused):
+    line = refused("eval", trained, "--out", tmp_path / "eval")
+    assert "give --manifest, or --tasks with --data" in line
+
+
+def test_an_evaluation_does_not_mix_with_another(trained, corpus, tmp_path, refused):
+    out = ["--manifest", corpus.manifest, "--out", tmp_path / "eval", "--retention", "none"]
+    run("eval", trained, *out)
+    assert "max_new_tokens differ" in refused("eval", trained, *out, "--max-new-tokens", 7)
 
 
 # Bad checkpoints

@@ -73,7 +73,7 @@ def test_what_is_saved_is_read_back(toml, tmp_path):
     ("old", "new", "message"),
     [
         ("seed = 3", "sead = 3", "unknown key 'sead'; did you mean 'seed'?"),
-        ("seed = 3", "xyzzy = 3", "unknown key 'xyzzy'; known: data, model, out, "),
+        ("seed = 3", "xyzzy = 3", "unknown key 'xyzzy'; known: data, keep_last, "),
         ("attributes =", "atributes =", "unknown key 'data.atributes'; did you mean 'attributes'?"),
         ("learning_rate = 1", "lerning_rate = 1", "'stages.1.lerning_rate'; did you mean 'learning_rate'?"),
         ("audio_layers =", "layers =", "unknown key 'model.layers'; "),

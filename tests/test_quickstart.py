@@ -124,9 +124,11 @@ def test_the_report_needs_nothing_but_itself(finished):
 
 
 def test_every_question_is_kept_with_the_answers_to_it(finished):
-    rows = [json.loads(line) for line in (finished / "answers.jsonl").read_text(encoding="utf-8").splitlines()]
-    assert len(rows) == 8 * 4
-    assert {"id", "kind", "prompt", "text", "attributes", "model", "ceiling", "cascade", "nothing"} <= set(rows[0])
+    files = sorted((finished / "responses").iterdir())
+    assert len(files) == 4 * 4
+    rows = [json.loads(line) for line in files[0].read_text(encoding="utf-8").splitlines()]
+    assert len(rows) == 8
+    assert {"id", "task", "system", "prompt", "label", "response", "finish_reason", "audio"} <= set(rows[0])
 
 
 KEPT = ["train.jsonl", "test.jsonl", "prompts.jsonl", "targets.jsonl", "log.jsonl", "checkpoint/adapter.safetensors"]
@@ -141,7 +143,7 @@ def rerun(config, tmp_path_factory):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.stages, "evaluate", killed)
+        patch.setattr(module, "evaluate", killed)
         with pytest.raises(KeyboardInterrupt):
             quickstart(out, config)
     before = {name: (out / name).read_bytes() for name in KEPT}

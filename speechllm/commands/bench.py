@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json as json_library
+from typing import Any, Literal
 
-from speechllm.commands.arguments import Manifest
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from speechllm.commands.arguments import Manifest, Targets
 
 
 def bench_generate(
@@ -53,3 +58,74 @@ def bench_generate(
         f"{result['fast_tokens_per_second']} tokens/s, {result['ratio']} x the {result['plain_tokens_per_second']} of"
         f" model.generate; {result['same_replies']:.1%} of {result['prompts']} replies are the same"
     )
+
+
+def bench_train(
+    manifest: Manifest,
+    targets: Targets,
+    encoder: str = "pypi:whisper-tiny.en",
+    llm: str = "pypi:smollm2-135m-instruct",
+    adapter: str = "qformer",
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+    device: str = "auto",
+    clips: int = 128,
+    epochs: int = 2,
+    batch_size: int = 16,
+    each: bool = False,
+    profile: bool = False,
+    json: bool = False,
+) -> None:
+    """Measures how fast an adapter trains, beside the plain way: all optimisations on and all off.
+
+    Args:
+        manifest: Utterance manifest.
+        targets: Target records about those utterances.
+        encoder: Model reference of a Whisper.
+        llm: Model reference of the LLM.
+        adapter: The adapter's type, with its own settings; the loop over taps that one switch brings is a Q-Former's.
+        dtype: Of the frozen parts; auto is the fastest that the hardware multiplies natively.
+        device: auto, cpu, cuda, ...
+        clips: How many targets to train on.
+        epochs: How often.
+        batch_size: Examples a step.
+        each: Measure with each optimisation off alone, too.
+        profile: Print which share of the time goes into matrix products, too.
+        json: Print one JSON object alone.
+    """
+    from speechllm.config import StageConfig
+    from speechllm.data.manifest import read_manifest
+    from speechllm.models.modeling import SpeechLLM
+    from speechllm.models.processing import SpeechLLMProcessor
+    from speechllm.models.reply import compute_device, compute_dtype
+    from speechllm.targets.records import read_targets, usable
+    from speechllm.train.bench import Bench, bench_training, products_share
+    from speechllm.train.bench_modes import Switches
+    from speechllm.train.data import pair_up
+
+    examples = pair_up(read_manifest(manifest), usable(read_targets(targets)))[:clips]
+    model = SpeechLLM.from_references(encoder, llm, {"type": adapter}, dtype=compute_dtype(dtype))
+    model.to(compute_device(device))
+    processor = SpeechLLMProcessor.for_config(model.config)
+    stage = StageConfig(objective="cross_entropy", steps=1, batch_size=batch_size, learning_rate=1e-4)
+    bench = Bench(model, processor, examples, stage, epochs)
+    result = bench_training(bench, Switches.without_one() if each else {})
+    if profile:
+        result["profile"] = {name: round(share, 4) for name, share in products_share(bench).items()}
+    if json:
+        print(json_library.dumps(result))
+        return
+    _print_training(result)
+
+
+def _print_training(result: dict[str, Any]) -> None:
+    """A table of the modes, and what they were measured on."""
+    table = Table("mode", "s a step", "audio s/s", "reply tokens/s", "share of peak", "memory GB", box=box.SIMPLE)
+    for name, mode in result["modes"].items():
+        table.add_row(name, *(f"{value:g}" for value in mode.values()))
+    Console().print(table)
+    print(
+        f"all on is {result['ratio']} x all off; {result['steps']} steps of {result['batch_size']}, {result['dtype']},"
+        f" {result['device']}, {result['threads']} threads; matrix products here reach {result['peak_gflops']} GFLOP/s"
+    )
+    for name, share in result.get("profile", {}).items():
+        print(f"{share:6.1%}  {name}")

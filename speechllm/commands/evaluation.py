@@ -3,40 +3,97 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from speechllm.commands.arguments import Checkpoint
+import tyro
+
+from speechllm.commands.arguments import Checkpoint, Positional
+from speechllm.config import EvaluationConfig
+
+DEFAULTS = EvaluationConfig()
+
+BenchmarkName = Annotated[str, Positional, tyro.conf.arg(metavar="BENCHMARK")]
+Responses = Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="RESPONSES...")]
 
 
 def evaluate(
     checkpoint: Checkpoint,
-    manifest: Path,
-    prompts: Path,
     out: Path,
-    attributes: tuple[str, ...] = ("gender", "pitch", "speaking_rate"),
-    max_new_tokens: int = 32,
-    device: str = "auto",
+    tasks: tuple[str, ...] = (),
+    data: Path | None = None,
+    manifest: Path | None = None,
+    prompts: Path | None = None,
+    targets: Path | None = None,
+    server: str | None = None,
+    config: EvaluationConfig = DEFAULTS,
 ) -> None:
     """Measures what a checkpoint hears, beside ceiling, cascade and chance, and what is left of the text LLM.
 
+    Every reply is kept in OUT/responses; stopped and started again, it goes on where it was.
+
     Args:
         checkpoint: Adapter checkpoint: local folder or Hugging Face id.
-        manifest: Labelled utterances that were not trained on, with recognised text if the model takes it.
-        prompts: Prompts file; the first prompt of each kind is asked.
-        out: Folder for results.json and answers.jsonl.
-        attributes: Attributes that the ceiling's descriptions mention.
-        max_new_tokens: Longest reply.
-        device: auto, cpu, cuda, ...
+        out: Folder for the replies and results.json.
+        tasks: Tasks by name, such as `sakura` or `sakura.emotion.open`, or TOML files of your own.
+        data: Folder of the benchmarks that the tasks need.
+        manifest: Labelled utterances that were not trained on: a task for each prompt.
+        prompts: Prompts file; the first prompt of each kind is asked. Without it, the package's own.
+        targets: Targets about the manifest: how far is what the LLM predicts after hearing from what it does reading?
+        server: Base URL of an OpenAI-compatible server that takes audio; CHECKPOINT is the model's name there.
+        config: How to ask.
     """
-    from speechllm import stages
+    from speechllm.data.manifest import read_manifest
+    from speechllm.data.prompts import read_prompts
+    from speechllm.errors import SpeechLLMError
+    from speechllm.eval.evaluation import evaluate as run
+    from speechllm.eval.evaluation import evaluate_served
+    from speechllm.eval.sources import find_tasks, manifest_tasks, with_prompts
     from speechllm.eval.table import print_table
+    from speechllm.targets.records import read_targets, usable
 
-    results, _ = stages.evaluate(
-        checkpoint,
-        manifest,
-        prompts,
-        out,
-        attributes=attributes,
-        device=device,
-        max_new_tokens=max_new_tokens,
-    )
-    print_table(results)
+    found = find_tasks(tasks, data)
+    if prompts is not None:
+        found = with_prompts(found, read_prompts(prompts))
+    if manifest is not None:
+        found += manifest_tasks(manifest, prompts)
+    if not found:
+        raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
+    if server is not None:
+        print_table(evaluate_served(checkpoint, server, found, out, config).results)
+        return
+    if targets is not None and manifest is None:
+        raise SpeechLLMError("--targets are about a manifest; give it with --manifest")
+    about = (read_manifest(manifest), usable(read_targets(targets))) if targets and manifest else None
+    print_table(run(checkpoint, found, out, config, about).results)
+
+
+def score(
+    benchmark: BenchmarkName,
+    responses: Responses,
+    out: Path,
+    questions: tuple[Path, ...] = (),
+    judge: str = "none",
+    server: str | None = None,
+    reference: Path | None = None,
+) -> None:
+    """Scores stored responses by a benchmark's own rules: prints the official metrics as one JSON object.
+
+    Args:
+        benchmark: mmau, mmar, ifeval, speech_ifeval, dynamic_superb, dynamic_superb_phase2, sakura, air_bench (its
+            foundation part) or voicebench.
+        responses: The benchmark's own response files, as published.
+        out: Folder for scores.json and rows.jsonl, each row with its verdict and the reason.
+        questions: Files of questions, where a benchmark keeps them apart; they show which responses are missing.
+        judge: Who decides where no rule does: none, rules (needs no LLM), or the reference of an LLM.
+        server: Base URL of an OpenAI-compatible server that runs the judge, which then is the server's model name.
+        reference: scores.json of the untouched text LLM, for Speech-IFEval's forgetting rate.
+    """
+    import json
+
+    from speechllm.eval.benchmarks import registry
+    from speechllm.eval.benchmarks.benchmark import Inputs
+    from speechllm.eval.judges import load_judge
+
+    registry.find(benchmark)
+    inputs = Inputs(responses, questions, load_judge(judge, server), reference)
+    print(json.dumps(registry.score(benchmark, inputs, out), indent=2, ensure_ascii=False))

@@ -45,27 +45,38 @@ def targets_generate(
     print(f"{out}: {len(records)} targets, {sum(r.finish_reason == 'length' for r in records)} cut short")
 
 
-def targets_inspect(targets: Targets, html: Path | None = None, llm: str | None = None) -> None:
-    """Shows a targets file: prompts, lengths, finish reasons, filter verdicts, and a few records.
+def targets_inspect(
+    targets: Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="TARGETS...")],
+    html: Path | None = None,
+    llm: str | None = None,
+) -> None:
+    """Shows targets: what became of the replies, prompts, lengths, finish reasons, filter verdicts, a few records.
 
     Args:
-        targets: Targets file (JSON Lines).
+        targets: Targets files (JSON Lines), shown together.
         html: Page to write, with all counts and the first records.
         llm: Model reference of an LLM that reads the replies: how much does each strategy's surprise it?
     """
     from rich.console import Console
 
     from speechllm import stages
-    from speechllm.targets.inspection import inspect_targets, surprisal_by_strategy, write_page
+    from speechllm.errors import SpeechLLMError
+    from speechllm.targets.inspection import fates_by_strategy, inspect_targets, surprisal_by_strategy, write_page
     from speechllm.targets.records import read_targets
+    from speechllm.targets.report import read_report
 
-    records = read_targets(targets)
+    if not targets:
+        raise SpeechLLMError("give at least one targets file")
+    records = [record for path in targets for record in read_targets(path)]
+    reports = [report for path in targets if (report := read_report(path)) is not None]
+    if reports:
+        Console().print(fates_by_strategy(reports).rich())
     if llm is not None:
         Console().print(surprisal_by_strategy(records, stages.load_surprisal(llm)).rich())
     for table in inspect_targets(records):
         Console().print(table.rich())
     if html is not None:
-        write_page(html, records, str(targets.name))
+        write_page(html, records, ", ".join(path.name for path in targets))
         print(f"{html}: the page")
 
 

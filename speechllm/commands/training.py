@@ -27,7 +27,7 @@ def quickstart(out: Path = Path("quickstart"), config: QuickstartConfig = DEFAUL
     print(f'ask it yourself: speechllm chat {out / "checkpoint"} --audio FILE "Is the speaker male or female?"')
 
 
-def train(config: Config, set: tuple[str, ...] = ()) -> None:
+def train(config: Config, set: tuple[str, ...] = (), allow_change: tuple[str, ...] = ()) -> None:
     """Trains an adapter as a TOML file says; started again, it goes on where it stopped.
 
     Writes checkpoint/, log.jsonl, config.json and state.pt into the folder that the config's `out` names.
@@ -35,8 +35,9 @@ def train(config: Config, set: tuple[str, ...] = ()) -> None:
     Args:
         config: TOML file; see egs/ for examples.
         set: Changes to the config, each KEY=VALUE with VALUE as in TOML: --set stages.0.steps=100 seed=1
+        allow_change: Keys of the config that may differ from those the run began with: --allow-change stages.1.steps
     """
     from speechllm.config import TrainConfig, load_toml
     from speechllm.train.loop import train as run
 
-    print(run(load_toml(config, TrainConfig, set)))
+    print(run(load_toml(config, TrainConfig, set), allow_change))

@@ -14,10 +14,21 @@ class AttributeName:
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-_LANGUAGES = (
-    *("Chinese", "Dutch", "English", "French", "German", "Italian", "Japanese", "Korean", "Polish", "Portuguese"),
-    *("Russian", "Spanish"),
-)
+LANGUAGES = {
+    "zh": "Chinese",
+    "nl": "Dutch",
+    "en": "English",
+    "fr": "French",
+    "de": "German",
+    "it": "Italian",
+    "ja": "Japanese",
+    "ko": "Korean",
+    "pl": "Polish",
+    "pt": "Portuguese",
+    "ru": "Russian",
+    "es": "Spanish",
+}
+"""Names of languages by ISO 639-1 code."""
 
 ATTRIBUTES: dict[str, AttributeName] = {
     "gender": AttributeName(
@@ -25,7 +36,7 @@ ATTRIBUTES: dict[str, AttributeName] = {
         {"female": ("female", "woman", "girl", "lady"), "male": ("male", "man", "boy", "gentleman")},
     ),
     "age": AttributeName("Age"),
-    "language": AttributeName("Language", {name: (name.lower(),) for name in _LANGUAGES}),
+    "language": AttributeName("Language", {name: (name.lower(),) for name in LANGUAGES.values()}),
     "accent": AttributeName("Accent"),
     "emotion": AttributeName(
         "Emotion",

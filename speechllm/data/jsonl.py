@@ -80,6 +80,35 @@ def umask() -> int:
     return mask
 
 
+def append_synced(file: IO[bytes], text: str) -> None:
+    """Appends lines and has the disk take them, so that a kill afterwards loses nothing.
+
+    Raises:
+        SpeechLLMError: the file system refuses.
+    """
+    try:
+        file.write(text.encode() + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
+    except OSError as error:
+        raise SpeechLLMError(
+            f"{file.name}: cannot be written ({error.strerror}); free some space and run the command again, what is"
+            " finished is kept"
+        ) from error
+
+
+def whole_lines(path: Path) -> list[bytes]:
+    """The lines of a file that is appended to; cuts off a last one that a kill tore, so that the next stands alone."""
+    if not path.exists():
+        return []
+    data = path.read_bytes()
+    whole = data[: data.rfind(b"\n") + 1]
+    if len(whole) < len(data):
+        with path.open("r+b") as file:
+            file.truncate(len(whole))
+    return whole.splitlines()
+
+
 def write_jsonl(path: Path, records: Iterable[BaseModel]) -> int:
     """Writes one record a line, leaving out fields that were never set; returns how many."""
     count = 0
@@ -101,12 +130,20 @@ def read_jsonl(path: Path, kind: type[Record]) -> list[Record]:
 
 def numbered_jsonl(path: Path, kind: type[Record]) -> Iterator[tuple[int, Record]]:
     """As `read_jsonl`, one at a time, with the number of the line in the file, from 1; empty lines are passed over."""
+    for number, line in numbered_lines(path):
+        yield number, parse_line(line, kind, f"{path}:{number}")
+
+
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """The lines of a text file that are not empty, with their numbers from 1, not yet parsed.
+
+    Raises:
+        SpeechLLMError: the file is missing or not UTF-8.
+    """
     path = Path(path)
     try:
         with path.open(encoding="utf-8-sig") as lines:
-            for number, line in enumerate(lines, 1):
-                if line.strip():
-                    yield number, parse_line(line, kind, f"{path}:{number}")
+            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
     except OSError as error:
         raise SpeechLLMError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     except UnicodeDecodeError as error:

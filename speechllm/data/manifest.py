@@ -9,10 +9,32 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechllm.data.attributes import LANGUAGES
 from speechllm.data.jsonl import numbered_jsonl, write_jsonl
 from speechllm.errors import SpeechLLMError
 
 Attribute = str | int | float
+
+SEGMENT_SLACK_S = 0.1
+"""A segment may end this much after its utterance does: annotations are rounded."""
+
+
+class Segment(BaseModel):
+    """A stretch of an utterance in which one speaker talks or one thing sounds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+    start: float = Field(ge=0, description="seconds into the utterance")
+    end: float = Field(ge=0, description="seconds into the utterance")
+    text: str | None = None
+    speaker: str | None = None
+    attributes: dict[str, Attribute] = Field(default_factory=dict, description="gender, emotion, pitch, ...")
+
+    @model_validator(mode="after")
+    def _end_after_start(self) -> Segment:
+        if self.end <= self.start:
+            raise ValueError(f"end: {self.end:g} s is not after start, {self.start:g} s")
+        return self
 
 
 class Utterance(BaseModel):
@@ -33,11 +55,27 @@ class Utterance(BaseModel):
     split: str | None = None
     start: float | None = Field(default=None, ge=0, description="seconds into the file")
     end: float | None = Field(default=None, ge=0, description="seconds into the file")
+    segments: list[Segment] | None = Field(default=None, description="who says what when, where several do")
+
+    def value(self, attribute: str) -> Attribute | None:
+        """What is known of an attribute; the language's name from its code, where that is all there is."""
+        if attribute == "language" and "language" not in self.attributes and self.language:
+            return LANGUAGES.get(self.language[:2].lower())
+        return self.attributes.get(attribute)
 
     @model_validator(mode="after")
     def _end_after_start(self) -> Utterance:
         if self.end is not None and self.end <= (self.start or 0.0):
             raise ValueError(f"end: {self.end:g} s is not after start, {self.start or 0.0:g} s")
+        return self
+
+    @model_validator(mode="after")
+    def _segments_inside(self) -> Utterance:
+        for number, segment in enumerate(self.segments or ()):
+            if segment.end > self.duration + SEGMENT_SLACK_S:
+                raise ValueError(
+                    f"segments.{number}: ends at {segment.end:g} s, the utterance lasts {self.duration:g} s"
+                )
         return self
 
 

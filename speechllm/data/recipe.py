@@ -86,7 +86,7 @@ def write_corpus(dataset: str, clips: Iterable[Clip], output_dir: Path) -> dict[
                 ) from error
             continue
         splits.setdefault(clip.split, []).append(utterance)
-    _report(broken)
+    report_skipped(broken)
     paths = {split: output_dir / f"{split}.jsonl" for split in splits}
     for split, path in paths.items():
         write_manifest(path, relocated(splits[split], output_dir))
@@ -114,7 +114,8 @@ def _utterance(dataset: str, clip: Clip) -> Utterance:
     )
 
 
-def _report(broken: list[str]) -> None:
+def report_skipped(broken: list[str]) -> None:
+    """Names the first `REPORTED` broken files and counts the rest."""
     for message in broken[:REPORTED]:
         console.print(f"skipped: {message}", markup=False, soft_wrap=True)
     if len(broken) > REPORTED:

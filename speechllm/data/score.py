@@ -19,20 +19,36 @@ def faithfulness(kind: str, utterance: Utterance, reply: str) -> float:
     """1 where the reply names the attribute's true value and no other, else 0; for transcripts 1 - WER, at least 0."""
     if kind == TRANSCRIBE:
         return max(0.0, 1.0 - word_error_rate([utterance.text or ""], [reply], utterance.language))
-    return float(extract_value(kind, reply) == utterance.attributes[kind])
+    return float(extract_value(kind, reply) == utterance.value(kind))
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str], language: str | None = "en") -> float:
     """Corpus WER after Whisper's normaliser (English for `en`, basic otherwise), as published results use it.
 
-    References that normalise to nothing are left out; the result is NaN if none remains.
+    Languages written without spaces are counted by character. References that normalise to nothing are left out; the
+    result is NaN if none remains.
     """
-    normalise = _normaliser(language or "en")
-    pairs = [(normalise(r).strip(), normalise(h).strip()) for r, h in zip(references, hypotheses, strict=True)]
-    pairs = [(r, h) for r, h in pairs if r]
-    if not pairs:
-        return float("nan")
-    return float(jiwer.wer(reference=[r for r, _ in pairs], hypothesis=[h for _, h in pairs]))
+    counts = [word_errors(r, h, language) for r, h in zip(references, hypotheses, strict=True)]
+    words = sum(n for _, n in counts)
+    return sum(errors for errors, _ in counts) / words if words else float("nan")
+
+
+def word_errors(reference: str, hypothesis: str, language: str | None = "en") -> tuple[int, int]:
+    """Errors and words of one reference; (0, 0) where it normalises to nothing."""
+    said, heard = (_words(text, language or "en") for text in (reference, hypothesis))
+    if not said:
+        return 0, 0
+    found = jiwer.process_words(reference=said, hypothesis=heard)
+    return found.substitutions + found.deletions + found.insertions, len(said.split())
+
+
+def _words(text: str, language: str) -> str:
+    words = _normaliser(language)(text).strip()
+    return " ".join(words.replace(" ", "")) if language[:2] in UNSPACED else words
+
+
+UNSPACED = frozenset({"zh", "ja", "th"})
+"""Languages that are written without spaces between words."""
 
 
 @lru_cache

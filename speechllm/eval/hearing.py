@@ -1,71 +1,142 @@
-"""How well a speech LLM hears: attribute accuracy, word error rate, and agreement with the LLM that reads."""
+"""How well a speech LLM hears: every system's scores on the same questions."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from speechllm.data.attributes import extract_value
-from speechllm.data.manifest import Utterance
-from speechllm.data.prompts import TRANSCRIBE
-from speechllm.data.score import word_error_rate
-from speechllm.eval.systems import Answers
+from speechllm.eval.asking import BARE, CASCADE, CEILING, MODEL
+from speechllm.eval.json_form import json_scores
+from speechllm.eval.metrics import accuracy, correlation, paired_difference, word_error
+from speechllm.eval.tasks import Task
+from speechllm.models.reply import Reply
 
 
-def score(answers: Answers) -> dict[str, Any]:
-    """`accuracy` and `mean_accuracy` by system, `wer`, `recogniser_wer`, and `agreement`.
+@dataclass(frozen=True)
+class Answers:
+    """The replies of each system to the questions of a task, in order."""
 
-    `agreement` is the share of attribute questions to which the speech LLM gives the same answer as the text LLM that
-    reads the true description. Chance is what the text LLM scores on the bare question, or what answering everything
-    with the most frequent value would score, whichever is higher.
+    task: Task
+    replies: Mapping[str, Sequence[Reply]]
+
+    def extracted(self, system: str) -> list[str | None]:
+        """What each reply answers."""
+        return [self.task.extract(q, r.text) for q, r in zip(self.task.questions, self.replies[system], strict=True)]
+
+    def right(self, system: str) -> list[bool]:
+        """Which replies give the true answer."""
+        return [q.truth == said for q, said in zip(self.task.questions, self.extracted(system), strict=True)]
+
+
+def score(answered: Sequence[Answers]) -> dict[str, Any]:
+    """All scores.
+
+    Returns:
+        `tasks`, by name: metric, version, rule, `systems` (scores of each) and, for accuracies, `chance`: what the text
+        LLM scores on the bare question or what answering everything with the most frequent answer scores, whichever is
+        higher; `ahead_of_cascade`, the paired difference. And drawn from these: `accuracy` (a row a task),
+        `mean_accuracy`, `wer`, `ceiling_wer`, `cascade_wer`, `recogniser_wer`, and `agreement`, the share of questions
+        of accuracy to which model and ceiling give the same answer. Questions to be answered as JSON stand apart, in
+        `json_retention`: shares of replies that are `valid` JSON, that keep to the `schema`, and that hold the true
+        value (`right`), by system.
     """
-    kinds = sorted({question.prompt.kind for question in answers.questions} - {TRANSCRIBE})
-    accuracy = {kind: _accuracy(answers, kind) for kind in kinds}
-    results: dict[str, Any] = {"accuracy": accuracy}
-    if kinds:
-        results["mean_accuracy"] = {
-            column: sum(row[column] for row in accuracy.values()) / len(kinds)
-            for column in ("model", "ceiling", "cascade", "chance")
-        }
-        results["agreement"] = _agreement(answers, kinds)
-    if transcribed := answers.of_kind(TRANSCRIBE):
-        utterances = [answers.questions[i].utterance for i in transcribed]
-        references = [u.text or "" for u in utterances]
-        language = utterances[0].language
-        for name, system in (("wer", "model"), ("ceiling_wer", "ceiling"), ("cascade_wer", "cascade")):
-            hypotheses = [answers.replies[system][i].text for i in transcribed]
-            results[name] = word_error_rate(references, hypotheses, language)
-        results["recogniser_wer"] = word_error_rate(references, [u.recognised_text or "" for u in utterances], language)
+    tasks = {answers.task.name: _scores(answers) for answers in answered}
+    hearing = [answers for answers in answered if answers.task.schema is None]
+    results: dict[str, Any] = {
+        "tasks": tasks,
+        "accuracy": _accuracies({a.task.name: tasks[a.task.name] for a in hearing}),
+    }
+    rows = results["accuracy"].values()
+    if rows:
+        columns = [c for c in (MODEL, CEILING, CASCADE, "chance") if all(c in row for row in rows)]
+        results["mean_accuracy"] = {c: sum(row[c] for row in rows) / len(rows) for c in columns}
+        if all(CEILING in a.replies and MODEL in a.replies for a in hearing):
+            results["agreement"] = _agreement([a for a in hearing if a.task.metric == "accuracy"])
+    if forms := [told for answers in answered if answers.task.schema for told in [tasks[answers.task.name]]]:
+        results["json_retention"] = _json_retention(forms)
+    for answers in answered:
+        if answers.task.metric == "wer":
+            results |= _transcription(answers, tasks[answers.task.name])
     return results
 
 
-def is_correct(answers: Answers, system: str, index: int) -> bool:
-    """Whether a system named the true value, and no other, in its reply to an attribute question."""
-    question = answers.questions[index]
-    value = extract_value(question.prompt.kind, answers.replies[system][index].text)
-    return value == question.utterance.attributes[question.prompt.kind]
+def _scores(answers: Answers) -> dict[str, Any]:
+    task = answers.task
+    told: dict[str, Any] = {"metric": task.metric, "version": task.version, "rule": task.rule}
+    told |= {"n": len(task.questions), "systems": {s: _of_system(answers, s) for s in answers.replies}}
+    if task.metric != "accuracy":
+        return told
+    systems = told["systems"]
+    constant = next(iter(systems.values()))["constant"]
+    told["chance"] = max(constant, systems[BARE]["value"]) if BARE in systems else constant
+    if {MODEL, CASCADE} <= systems.keys():
+        told["ahead_of_cascade"] = paired_difference(answers.right(MODEL), answers.right(CASCADE))
+    return told
 
 
-def _accuracy(answers: Answers, kind: str) -> dict[str, float]:
-    asked = answers.of_kind(kind)
-    share = {s: sum(is_correct(answers, s, i) for i in asked) / len(asked) for s in answers.replies}
-    truth = Counter(answers.questions[i].utterance.attributes[kind] for i in asked)
-    constant = max(truth.values()) / len(asked)
-    columns = {name: share[name] for name in ("model", "ceiling", "cascade")}
-    return {**columns, "chance": max(share["nothing"], constant), "n": len(asked)}
+def _of_system(answers: Answers, system: str) -> dict[str, Any]:
+    task = answers.task
+    truths = [question.truth for question in task.questions]
+    said = answers.extracted(system)
+    if task.metric == "wer":
+        return word_error(truths, [s or "" for s in said], task.questions[0].utterances[0].language or "en")
+    if task.metric == "pearson":
+        return correlation([float(t) for t in truths], [_number(s) for s in said])
+    scores = accuracy(truths, said)
+    if task.tolerant is not None:
+        pairs = zip(task.questions, answers.replies[system], strict=True)
+        found = [task.tolerant(question, reply.text) for question, reply in pairs]
+        scores["tolerant"] = sum(map(_same, truths, found)) / len(truths)
+    if task.schema is not None:
+        scores |= json_scores([reply.text for reply in answers.replies[system]], task.schema)
+    return scores
 
 
-def _agreement(answers: Answers, kinds: Sequence[str]) -> float:
-    asked = [i for kind in kinds for i in answers.of_kind(kind)]
-    same = 0
-    for i in asked:
-        kind = answers.questions[i].prompt.kind
-        heard, read = (extract_value(kind, answers.replies[s][i].text) for s in ("model", "ceiling"))
-        same += heard is not None and heard == read
-    return same / len(asked)
+def _same(truth: str, said: str | None) -> bool:
+    return said is not None and truth.lower() == said.lower()
 
 
-def labelled(utterances: Sequence[Utterance], kind: str) -> list[Utterance]:
-    """The utterances about which a prompt of this kind can be scored."""
-    return [u for u in utterances if (u.text if kind == TRANSCRIBE else kind in u.attributes)]
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text or "")
+    except ValueError:
+        return None
+
+
+def _accuracies(tasks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    return {
+        name: {
+            **{s: told["systems"][s]["value"] for s in (MODEL, CEILING, CASCADE) if s in told["systems"]},
+            "chance": told["chance"],
+            "n": told["n"],
+        }
+        for name, told in tasks.items()
+        if told["metric"] == "accuracy"
+    }
+
+
+def _json_retention(forms: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
+    names = {"valid": "valid", "schema": "schema", "right": "value"}
+    n = sum(told["n"] for told in forms)
+    return {
+        system: {
+            name: sum(told["systems"][system][key] * told["n"] for told in forms) / n for name, key in names.items()
+        }
+        for system in forms[0]["systems"]
+    }
+
+
+def _agreement(answered: Sequence[Answers]) -> float:
+    pairs = [p for a in answered for p in zip(a.extracted(MODEL), a.extracted(CEILING), strict=True)]
+    return sum(heard is not None and heard == read for heard, read in pairs) / len(pairs)
+
+
+def _transcription(answers: Answers, told: Mapping[str, Any]) -> dict[str, float]:
+    names = {"wer": MODEL, "ceiling_wer": CEILING, "cascade_wer": CASCADE}
+    rates = {name: told["systems"][s]["value"] for name, s in names.items() if s in told["systems"]}
+    utterances = [question.utterances[0] for question in answers.task.questions]
+    if all(u.recognised_text is not None for u in utterances):
+        truths, heard = [u.text or "" for u in utterances], [u.recognised_text or "" for u in utterances]
+        rates["recogniser_wer"] = word_error(truths, heard, utterances[0].language or "en")["value"]
+    return rates

@@ -108,6 +108,7 @@ def _lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     agreement = number(results.get("agreement"))
     if agreement is not None:
         rows.append(("agreement", f"{percent(agreement)} of answers as the text LLM that reads the description"))
+    rows += _retained(results)
     kept = retention(results)
     if kept:
         rows.append(("text retention", kept))
@@ -118,6 +119,25 @@ def _lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     if peak is not None:
         rows.append(("peak memory", memory(peak)))
     return rows
+
+
+def _retained(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """JSON under audio, and the speech-text gap."""
+    rows = []
+    json_form = part(results, "json_retention")
+    if json_form:
+        said = [
+            f"{system}: " + ", ".join(f"{percent(number(part(json_form, system).get(k)))} {k}" for k in _JSON)
+            for system in ("model", "ceiling")
+        ]
+        rows.append(("JSON under audio", "; ".join(said)))
+    gap = number(part(results, "gap").get("kl"))
+    if gap is not None:
+        rows.append(("speech-text gap", f"{gap:.3f} nats a token"))
+    return rows
+
+
+_JSON = ("valid", "schema", "right")
 
 
 def retention(results: Mapping[str, Any]) -> str:

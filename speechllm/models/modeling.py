@@ -95,9 +95,9 @@ class SpeechLLM(PreTrainedModel):
         """A model with a new, untrained adapter.
 
         Args:
-            encoder: model reference of a Whisper.
+            encoder: model reference of a Whisper, wav2vec2, HuBERT or WavLM.
             llm: model reference of an instruction-tuned LLM.
-            adapter: `{"type": "pooled" | "qformer", ...}`.
+            adapter: `{"type": name, ...}` with a name in `speechllm.models.adapters.ADAPTERS` and its settings.
             dtype: of the frozen parts; "auto" is what each was stored in. What is trained is always float32.
             settings: more fields of `SpeechLLMConfig`.
         """
@@ -216,7 +216,7 @@ class SpeechLLM(PreTrainedModel):
 
     @torch.no_grad()
     def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
-        """Log-mel (W, M, F) with mask (W, F) -> what the adapter reads; nothing here is trained."""
+        """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; not trained."""
         features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
         states, mask = encode(self.audio_tower, features, input_features_mask.to(self.device), self.config.audio_layers)
         return self.multi_modal_projector.reduce(states, mask)
@@ -229,7 +229,7 @@ class SpeechLLM(PreTrainedModel):
     def get_audio_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Log-mel (W, M, F) with mask (W, F) -> audio vectors (W, N, D) and their mask (W, N)."""
+        """Features (W, M, F), or samples (W, F), with mask (W, F) -> audio vectors (W, N, D) and their mask (W, N)."""
         return self.project(self.encode_audio(input_features, input_features_mask))
 
     def embed(
@@ -265,7 +265,7 @@ class SpeechLLM(PreTrainedModel):
         Args:
             input_ids: (B, S) with one placeholder for each audio vector.
             attention_mask: (B, S).
-            input_features: (W, M, F) log-mel of all windows of the batch.
+            input_features: (W, M, F) log-mel, or (W, F) samples, of all windows of the batch.
             input_features_mask: (W, F).
             labels: (B, S), -100 outside the replies. The loss is the sum over reply tokens divided by
                 `num_items_in_batch`, or by their number here. With labels, `logits` has the predicting rows only,

@@ -21,14 +21,17 @@ from speechllm.data.render import Message, PromptRenderer, audio_parts, special_
 from speechllm.errors import SpeechLLMError
 from speechllm.models.adapters import num_vectors
 from speechllm.models.configuration import SpeechLLMConfig
-from speechllm.models.encoder import STRIDE, WINDOW_S
+from speechllm.models.encoder import STRIDE, WINDOW_S, hears_waveform, num_frames
 
 MIN_WINDOW_S = 0.1
 """A shorter clip (or last window) is padded with silence to this length: the encoder needs a few frames."""
 
 
 class SpeechLLMProcessor(ProcessorMixin):
-    """Reads audio, computes log-mel features at the clip's own length, renders and tokenises the conversation."""
+    """Reads audio, computes features at the clip's own length, renders and tokenises the conversation.
+
+    "Frames" of input features are what the encoder hears: log-mel frames, or samples for a waveform encoder.
+    """
 
     attributes = ["feature_extractor", "tokenizer"]  # noqa: RUF012 - the form transformers reads
     feature_extractor_class = "AutoFeatureExtractor"
@@ -83,8 +86,8 @@ class SpeechLLMProcessor(ProcessorMixin):
             complete: see `tokenise`.
 
         Returns:
-            What `tokenise` returns and, if there is audio, `input_features` (W, M, F) and `input_features_mask` (W, F)
-            over all windows of the batch.
+            What `tokenise` returns and, if there is audio, `input_features` (W, M, F), or (W, F) for a waveform
+            encoder, and `input_features_mask` (W, F) over all windows of the batch.
         """
         windows = [[self.features(read_audio_part(p)) for p in audio_parts(messages)] for messages in conversations]
         frames = [[[window.shape[-1] for window in part] for part in parts] for parts in windows]
@@ -107,7 +110,7 @@ class SpeechLLMProcessor(ProcessorMixin):
 
         Args:
             conversations: chat messages each.
-            frames: for each conversation, for each of its audio parts, the log-mel frames of its windows.
+            frames: for each conversation, for each of its audio parts, the frames of its windows' features.
             replies: the assistant's reply to each; given in training. The batch then has `labels` and is padded on the
                 right; without them it is padded on the left, for generation.
             complete: for each reply, whether it ends the turn; a reply that was cut short does not. Default all True.
@@ -170,10 +173,15 @@ class SpeechLLMProcessor(ProcessorMixin):
         return self(conversations)
 
     def features(self, waveform: np.ndarray) -> list[torch.Tensor]:
-        """Log-mel windows, each (M, F) with F <= 3000 and even, of a waveform (samples,) at 16 kHz of any length."""
+        """Windows of at most 30 s of a waveform (samples,) at 16 kHz of any length, as the encoder hears them.
+
+        Log-mel (M, F) with F <= 3000 and even each, or samples (F,), normalised window by window where the encoder's
+        feature extractor does so.
+        """
         window = int(WINDOW_S * SAMPLING_RATE)
         pieces = [waveform[at : at + window] for at in range(0, max(len(waveform), 1), window)]
-        return [self._log_mel(piece) for piece in pieces]
+        hear = self._samples if hears_waveform(self.config.audio_config) else self._log_mel
+        return [hear(piece) for piece in pieces]
 
     def batch_decode(self, *args: Any, **kwargs: Any) -> list[str]:
         """Token ids to strings."""
@@ -182,6 +190,12 @@ class SpeechLLMProcessor(ProcessorMixin):
     def decode(self, *args: Any, **kwargs: Any) -> str:
         """Token ids to a string."""
         return self.tokenizer.decode(*args, **kwargs)
+
+    def _samples(self, piece: np.ndarray) -> torch.Tensor:
+        padded = np.zeros(max(len(piece), round(MIN_WINDOW_S * SAMPLING_RATE)), dtype=np.float32)
+        padded[: len(piece)] = piece
+        out = self.feature_extractor(padded, sampling_rate=SAMPLING_RATE, padding=False, return_tensors="pt")
+        return out["input_values"][0]
 
     def _log_mel(self, piece: np.ndarray) -> torch.Tensor:
         samples = max(len(piece), round(MIN_WINDOW_S * SAMPLING_RATE))
@@ -215,7 +229,8 @@ class SpeechLLMProcessor(ProcessorMixin):
                 ' {"type": "audio", "path": ...} and leave the placeholder out of the text'
             )
         settings = self.config.adapter or {}
-        counts = [sum(num_vectors(settings, frame // STRIDE) for frame in windows) for windows in frames]
+        audio = self.config.audio_config
+        counts = [sum(num_vectors(settings, num_frames(audio, frame)) for frame in windows) for windows in frames]
         expanded = pieces[0] + "".join(
             self.audio_token * count + piece for count, piece in zip(counts, pieces[1:], strict=True)
         )
@@ -229,7 +244,7 @@ def _pad(rows: Sequence[Sequence[int]], value: int, left: bool) -> torch.Tensor:
 
 
 def pad_features(windows: Sequence[torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Log-mel windows (M, F) of several lengths as one batch (W, M, F), with its mask (W, F)."""
+    """Windows (M, F) or (F,) of several lengths as one batch (W, M, F) or (W, F), with its mask (W, F)."""
     frames = torch.tensor([window.shape[-1] for window in windows])
     longest = int(frames.max())
     padded = torch.stack([torch.nn.functional.pad(window, (0, longest - window.shape[-1])) for window in windows])

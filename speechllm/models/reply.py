@@ -57,7 +57,7 @@ class Replier(Protocol):
     def __call__(
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = ...
     ) -> list[Reply]:
-        """Replies to all conversations; `description` names the work in the progress display."""
+        """Replies to all conversations; `description` names the work in the progress display, empty shows none."""
         ...
 
 
@@ -166,7 +166,7 @@ def _reply_all(
     lengths = [len(renderer.prompt(messages)) for messages in conversations]
     replies: dict[int, Reply] = {}
     set_seed(sampling.seed)
-    with progress.task(description, len(conversations)) as bar:
+    with progress.task(description, len(conversations)) if description else nullcontext() as bar:
         for chosen in _chunks(sorted(range(len(conversations)), key=lambda i: -lengths[i]), batch_size):
             inputs = encode([conversations[i] for i in chosen]).to(model.device)
             out = model.generate(
@@ -175,7 +175,8 @@ def _reply_all(
             written = out[:, inputs["input_ids"].shape[1] :].tolist()
             for i, ids in zip(chosen, written, strict=True):
                 replies[i] = _finish(ids, stops, tokenizer)
-            bar.advance(len(chosen))
+            if bar:
+                bar.advance(len(chosen))
     return [replies[i] for i in range(len(conversations))]
 
 

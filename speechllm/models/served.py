@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import io
 import os
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
+import soundfile
+
 from speechllm import progress
+from speechllm.audio.io import SAMPLING_RATE
 from speechllm.data.render import Message, flatten
 from speechllm.errors import SpeechLLMError
+from speechllm.models.processing import read_audio_part
 from speechllm.models.reply import Reply, Sampling
 
 RETRIES = 8
@@ -18,7 +24,7 @@ RETRIES = 8
 
 
 class ServedReplier:
-    """A text LLM behind a server; conversations hold no audio.
+    """An LLM behind a server; audio is sent along as WAV, for servers that take it.
 
     Args:
         url: base of the API, such as `http://localhost:8000/v1`.
@@ -75,7 +81,7 @@ class ServedReplier:
         return [task.result() for task in tasks]
 
     async def _one(self, client: Any, messages: Sequence[Message], sampling: Sampling, seed: int) -> Reply:
-        plain = [{"role": m["role"], "content": flatten(m["content"])} for m in messages]
+        plain = [{"role": m["role"], "content": _content(m["content"])} for m in messages]
         try:
             answer = await client.chat.completions.create(
                 model=self._name,
@@ -97,3 +103,17 @@ class ServedReplier:
                 f"{self._url}: the server does not answer as an OpenAI-compatible one does"
                 f" ({type(error).__name__}: {str(error)[:200]})"
             ) from error
+
+
+def _content(content: str | Sequence[dict[str, Any]]) -> str | list[dict[str, Any]]:
+    """Text as one string; with audio, parts as the API has them."""
+    if isinstance(content, str) or not any(part.get("type") == "audio" for part in content):
+        return flatten(content)
+    return [_audio(part) if part.get("type") == "audio" else {"type": "text", "text": part["text"]} for part in content]
+
+
+def _audio(part: dict[str, Any]) -> dict[str, Any]:
+    wav = io.BytesIO()
+    soundfile.write(wav, read_audio_part(part), SAMPLING_RATE, format="WAV", subtype="PCM_16")
+    data = base64.b64encode(wav.getvalue()).decode("ascii")
+    return {"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}

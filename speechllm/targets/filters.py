@@ -44,12 +44,17 @@ def verdicts(item: Item, reply: str, finish_reason: str) -> list[Verdict]:
         "empty": lambda: not reply.strip(),
         "truncated": lambda: finish_reason == "length",
         "repetition": lambda: repeats(reply),
-        "refusal": lambda: _REFUSAL.search(reply) is not None,
+        "refusal": lambda: refuses(reply),
         "language": lambda: wrong_language(item, reply),
         "leaked_metadata": lambda: _LEAK.search(reply) is not None and _LEAK.search(item.prompt.text) is None,
         "contradiction": lambda: contradicts(item, reply),
     }
     return [verdict for verdict, holds in tests.items() if holds()]
+
+
+def refuses(reply: str) -> bool:
+    """Whether the reply declines to answer."""
+    return _REFUSAL.search(reply) is not None
 
 
 def repeats(reply: str, times: int = 4) -> bool:
@@ -87,7 +92,7 @@ def contradicts(item: Item, reply: str) -> bool:
     kind = item.prompt.kind
     if item.utterance is None or kind not in ATTRIBUTES or not ATTRIBUTES[kind].values:
         return False
-    true, named = item.utterance.attributes.get(kind), extract_value(kind, reply)
+    true, named = item.utterance.value(kind), extract_value(kind, reply)
     return true is not None and named is not None and named != true
 
 

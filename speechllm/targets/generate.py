@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from speechllm import progress
+from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.describe import DescriptionStyle, describe
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance
-from speechllm.data.prompts import Prompt
+from speechllm.data.prompts import TRANSCRIBE, Prompt
 from speechllm.data.render import audio_parts, describe_audio
 from speechllm.errors import SpeechLLMError
 from speechllm.models.reply import Replier, Sampling
@@ -42,6 +43,8 @@ def choose_prompts(
 ) -> list[tuple[Utterance, Prompt]]:
     """Draws prompts for each utterance: kinds in turn so that all are equally frequent, at random within a kind.
 
+    What is not known of an utterance it is not asked: a description without the emotion would have the LLM invent one.
+
     Raises:
         SpeechLLMError: a kind has too few prompts to ask an utterance a different one each time.
     """
@@ -61,10 +64,21 @@ def choose_prompts(
     turns = rng.sample(range(len(utterances)), len(utterances))
     for number, utterance in zip(turns, utterances, strict=True):
         waiting = {kind: rng.sample(of_kind, len(of_kind)) for kind, of_kind in by_kind.items()}
-        for k in range(per_utterance):
-            kind = kinds[(number * per_utterance + k) % len(kinds)]
-            pairs.append((utterance, waiting[kind].pop()))
+        able = [kind for kind in kinds if _known(utterance, kind)]
+        for k in range(per_utterance if able else 0):
+            kind = able[(number * per_utterance + k) % len(able)]
+            if waiting[kind]:
+                pairs.append((utterance, waiting[kind].pop()))
+    if not pairs:
+        raise SpeechLLMError(f"no utterance has what the prompts ask for: {', '.join(kinds)}")
     return pairs
+
+
+def _known(utterance: Utterance, kind: str) -> bool:
+    """Whether the description can tell what prompts of this kind ask for."""
+    if kind == TRANSCRIBE:
+        return bool(utterance.text)
+    return kind not in ATTRIBUTES or utterance.value(kind) is not None
 
 
 def works(

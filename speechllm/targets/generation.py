@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.data.render import PromptRenderer
 from speechllm.errors import SpeechLLMError
-from speechllm.models.reply import Sampling, TextReplier, compute_device, compute_dtype
+from speechllm.models.fleet import FleetReplier
+from speechllm.models.reply import Replier, Sampling, TextReplier, compute_device, compute_dtype
 from speechllm.models.served import ServedReplier
 from speechllm.targets.generate import Generator, choose_prompts, generate, works
-from speechllm.targets.job import Work
+from speechllm.targets.job import BATCH, Work
 from speechllm.targets.masking import Masker, Surprisal
 from speechllm.targets.records import TargetRecord
 from speechllm.targets.strategies import parse_mix
@@ -64,7 +66,7 @@ def planned(job: Job) -> list[Work]:
     instructions = read_instructions(job.config.instructions) if job.config.instructions else []
     if "experience_replay" in weights and not instructions:
         raise SpeechLLMError("strategy 'experience_replay' needs text instructions; give a file with --instructions")
-    if job.config.mask_above is not None and (job.config.server or job.config.vllm):
+    if job.config.mask_above is not None and (job.config.server or job.config.vllm or job.config.ray_workers):
         raise SpeechLLMError("masking reads the LLM's probabilities, which needs it in this process by transformers")
     pairs = choose_prompts(job.utterances, job.prompts, job.config.per_utterance, job.sampling.seed)
     return works(pairs, weights, attributes=job.config.attributes, instructions=instructions)
@@ -88,22 +90,30 @@ def run(job: Job, out: Path) -> list[TargetRecord]:
     masker = None
     if job.config.mask_above is not None and local is not None:
         masker = Masker(Surprisal(local.model, local.tokenizer), job.config.mask_above)
-    return generate(work, strategies, generator, job.sampling, out, masker=masker)
+    batch = BATCH * max(1, job.config.ray_workers)
+    return generate(work, strategies, generator, job.sampling, out, masker=masker, batch=batch)
 
 
 def _generator(job: Job) -> Generator:
-    if job.config.server is not None:
-        return Generator(
-            ServedReplier(job.config.server, job.config.llm, job.config.batch_size),
-            job.config.llm,
-            f"served at {job.config.server}",
-        )
-    if job.config.vllm:
-        from speechllm.models.vllm_reply import VLLMReplier
+    c = job.config
+    if c.server is not None:
+        return Generator(ServedReplier(c.server, c.llm, c.batch_size), c.llm, f"served at {c.server}")
+    if not c.vllm and not c.ray_workers:
+        return load_text_llm(c.llm, batch_size=c.batch_size)
+    folder = hub.resolve(c.llm)  # complain here, not in a worker
+    make = partial(_vllm, str(folder)) if c.vllm else partial(_transformers, str(folder), c.batch_size)
+    reply = FleetReplier(make, c.ray_workers, gpus=float(c.vllm)) if c.ray_workers else make()
+    return Generator(reply, c.llm, hub.fingerprint(folder)["weights"])
 
-        folder = hub.resolve(job.config.llm)
-        return Generator(VLLMReplier(str(folder)), job.config.llm, hub.fingerprint(folder)["weights"])
-    return load_text_llm(job.config.llm, batch_size=job.config.batch_size)
+
+def _vllm(folder: str) -> Replier:
+    from speechllm.models.vllm_reply import VLLMReplier
+
+    return VLLMReplier(folder)
+
+
+def _transformers(folder: str, batch_size: int) -> Replier:
+    return load_text_llm(folder, batch_size=batch_size).reply
 
 
 def preview(job: Job) -> str:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import jinja2
 import numpy as np
@@ -82,6 +83,19 @@ def surprisal_by_strategy(records: Sequence[TargetRecord], surprisal: Surprisal)
             (strategy, str(len(mine)), f"{np.mean([len(row) for row in mine]):.1f}", f"{mean_surprisal(mine):.3f}")
         )
     return Counted("surprise to the LLM", ("strategy", "records", "tokens a reply", "nats a token"), rows)
+
+
+def fates_by_strategy(reports: Sequence[dict[str, Any]]) -> Counted:
+    """What became of the replies, from the reports of generation jobs (`OUT.report.json`)."""
+    rows = [
+        (name, *(str(told[key]) for key in _FATES), "-" if (w := told["mean_reply_words"]) is None else f"{w:.1f}")
+        for report in reports
+        for name, told in report["strategies"].items()
+    ]
+    return Counted("what became of the replies", ("strategy", *_FATES, "words a reply"), sorted(set(rows)))
+
+
+_FATES = ("kept", "replaced", "dropped")
 
 
 def _counted(title: str, column: str, values: Sequence[str], total: int | None = None) -> Counted:

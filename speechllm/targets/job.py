@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from speechllm import progress
+from speechllm.data.jsonl import append_synced, whole_lines
 from speechllm.errors import SpeechLLMError
 from speechllm.models.reply import Sampling
 from speechllm.targets.strategies.base import Item, Strategy, Writer, Written
@@ -120,7 +120,7 @@ def write_all(
             written = strategies[work[group[0]].strategy].write([work[k].item for k in group], seeded)
             results |= dict(zip(group, written, strict=True))
             line = json.dumps({"batch": at, "key": key, "written": [asdict(w) for w in written]}, ensure_ascii=False)
-            _append(file, line)
+            append_synced(file, line)
             bar.advance(len(group))
     return [results[k] for k in range(len(work))]
 
@@ -130,29 +130,10 @@ def _seed(key: str, sampling: Sampling) -> int:
     return sampling.seed if sampling.temperature == 0 else int(key[:8], 16)
 
 
-def _append(file: Any, line: str) -> None:
-    try:
-        file.write(line.encode() + b"\n")
-        file.flush()
-        os.fsync(file.fileno())
-    except OSError as error:
-        raise SpeechLLMError(
-            f"{file.name}: cannot be written ({error.strerror}); free some space and run the command again, what is"
-            " finished is kept"
-        ) from error
-
-
 def _read_partial(path: Path, addresses: Sequence[str], groups: Sequence[Sequence[int]]) -> dict[int, list[Written]]:
     """The batches that are finished; cuts off a torn last line, so that the next one begins on a line of its own."""
-    if not path.exists():
-        return {}
-    data = path.read_bytes()
-    whole = data[: data.rfind(b"\n") + 1]
-    if len(whole) < len(data):
-        with path.open("r+b") as file:
-            file.truncate(len(whole))
     done = {}
-    for line in whole.splitlines():
+    for line in whole_lines(path):
         try:
             row = json.loads(line)
             done[row["batch"]] = [_written(values) for values in row["written"]]

@@ -110,13 +110,21 @@ def write_report(path: Path, report: dict[str, Any]) -> None:
         json.dump(report, file, indent=2, ensure_ascii=False)
 
 
-def is_finished(out: Path, key: str) -> bool:
-    """Whether `out` stands as the job of this key left it."""
+def read_report(out: Path) -> dict[str, Any] | None:
+    """What a job left beside `out`; None where there is nothing to read."""
     try:
         report = json.loads(report_path(out).read_text(encoding="utf-8"))
     except (OSError, ValueError):
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def is_finished(out: Path, key: str) -> bool:
+    """Whether `out` stands as the job of this key left it."""
+    report = read_report(out)
+    if report is None or report.get("job") != key:
         return False
-    return report.get("job") == key and out.is_file() and report.get("targets_sha256") == _sha256(out)
+    return out.is_file() and report.get("targets_sha256") == _sha256(out)
 
 
 def _sha256(path: Path) -> str:

@@ -167,13 +167,13 @@ def _sample(utterances: Sequence[Utterance], prompts: Sequence[Prompt], n: int, 
             f"prompts of kind {unscorable[0]!r} cannot be scored: the words that name its values are not known;"
             " use them without a search"
         )
-    able = [u for u in utterances if (u.text or TRANSCRIBE not in asked) and all(k in u.attributes for k in kinds)]
+    able = [u for u in utterances if (u.text or TRANSCRIBE not in asked) and all(u.value(k) is not None for k in kinds)]
     if not able:
         wanted = ", ".join(["text"] * (TRANSCRIBE in asked) + kinds)
         raise SpeechLLMError(f"no utterance has all of {wanted}; prompts cannot be scored")
     random.Random(seed).shuffle(able)
     groups: dict[tuple[object, ...], list[Utterance]] = defaultdict(list)
     for utterance in able:
-        groups[tuple(utterance.attributes[kind] for kind in kinds)].append(utterance)
+        groups[tuple(utterance.value(kind) for kind in kinds)].append(utterance)
     turns = [[group[i] for group in groups.values() if i < len(group)] for i in range(max(map(len, groups.values())))]
     return [utterance for turn in turns for utterance in turn][:n]

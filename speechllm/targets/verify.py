@@ -44,10 +44,10 @@ def label_matches(items: Sequence[Item], replies: Sequence[str], writer: Writer)
 
 def _label(item: Item, reply: str) -> Verdict:
     kind = item.prompt.kind
-    if item.utterance is None or kind not in item.utterance.attributes:
+    if item.utterance is None or item.utterance.value(kind) is None:
         return None
     known = ATTRIBUTES[kind].values if kind in ATTRIBUTES else {}
-    value = str(item.utterance.attributes[kind])
+    value = str(item.utterance.value(kind))
     if item.prompt.language == "zh" and known:
         named = [v for v in known if VALUES_ZH.get(v, v) in reply]
         return named == [value]

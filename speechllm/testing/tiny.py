@@ -7,10 +7,15 @@ from pathlib import Path
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
+    AutoModel,
     GenerationConfig,
+    HubertConfig,
     LlamaConfig,
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
+    Wav2Vec2Config,
+    Wav2Vec2FeatureExtractor,
+    WavLMConfig,
     WhisperConfig,
     WhisperFeatureExtractor,
     WhisperForConditionalGeneration,
@@ -108,4 +113,35 @@ def tiny_whisper(folder: Path, seed: int = 0) -> str:
     model.save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+WAVEFORM_ENCODERS = {"wav2vec2": Wav2Vec2Config, "hubert": HubertConfig, "wavlm": WavLMConfig}
+
+
+def tiny_waveform_encoder(folder: Path, kind: str = "wav2vec2", seed: int = 0, *, large: bool = False) -> str:
+    """Writes a random two-layer encoder that hears samples; returns the folder as a model reference.
+
+    Args:
+        folder: where to.
+        kind: a key of `WAVEFORM_ENCODERS`.
+        seed: of the random weights.
+        large: normalised like the large sizes (LayerNorm in each convolution, and before each block) rather than like
+            the base sizes (GroupNorm over time in the first convolution, LayerNorm after each block).
+    """
+    torch.manual_seed(seed)
+    config = WAVEFORM_ENCODERS[kind](
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=2,
+        feat_extract_norm="layer" if large else "group",
+        do_stable_layer_norm=large,
+        conv_bias=large,
+    )
+    AutoModel.from_config(config).save_pretrained(folder)
+    Wav2Vec2FeatureExtractor(do_normalize=large, return_attention_mask=large).save_pretrained(folder)
     return str(folder)

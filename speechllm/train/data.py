@@ -1,8 +1,7 @@
-"""Training examples: utterances with their target records, encoded audio, and the order in which they are seen."""
+"""Training examples: utterances with their target records, and encoded audio."""
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +16,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import EncodedAudio, SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor, pad_features
 from speechllm.targets.records import TargetRecord
+from speechllm.train.features import Encoded, FeatureCache, Windows
 
 MAX_CACHE_BYTES = 2 << 30
 """Encoder states kept in memory; what does not fit is encoded again each time."""
@@ -54,37 +54,21 @@ def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) ->
     return [Example(known[target.utterance_id], target) for target in targets]
 
 
-def order(num_examples: int, batch_size: int, step: int, seed: int) -> list[int]:
-    """Indices of the batch at `step`: a new permutation each epoch, a pure function of its arguments."""
-    chosen = []
-    for position in range(step * batch_size, (step + 1) * batch_size):
-        epoch, at = divmod(position, num_examples)
-        chosen.append(_permutation(num_examples, seed, epoch)[at])
-    return chosen
-
-
-def _permutation(n: int, seed: int, epoch: int) -> list[int]:
-    key = (n, seed, epoch)
-    if key not in _permutations:
-        if len(_permutations) > 4:
-            _permutations.clear()
-        indices = list(range(n))
-        random.Random(f"{seed}/{epoch}").shuffle(indices)
-        _permutations[key] = indices
-    return _permutations[key]
-
-
-_permutations: dict[tuple[int, int, int], list[int]] = {}
-
-
 class AudioStore:
     """What the adapter reads of each utterance, computed once and kept while there is room: the encoder is frozen."""
 
-    def __init__(self, model: SpeechLLM, processor: SpeechLLMProcessor, max_bytes: int = MAX_CACHE_BYTES) -> None:
+    def __init__(
+        self,
+        model: SpeechLLM,
+        processor: SpeechLLMProcessor,
+        max_bytes: int = MAX_CACHE_BYTES,
+        disk: FeatureCache | None = None,
+    ) -> None:
         self._model = model
         self._processor = processor
+        self._disk = disk
         self._room = max_bytes
-        self._kept: dict[str, list[torch.Tensor]] = {}
+        self._kept: dict[str, Windows] = {}
         self._frames: dict[str, list[int]] = {}
 
     def fill(self, utterances: Sequence[Utterance], batch_size: int = ENCODER_BATCH) -> None:
@@ -100,7 +84,7 @@ class AudioStore:
     def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
         """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""
         missing = list({u.id: u for u in utterances if u.id not in self._kept}.values())
-        fresh: dict[str, list[torch.Tensor]] = {}
+        fresh: dict[str, Windows] = {}
         for at in range(0, len(missing), ENCODER_BATCH):
             fresh |= self._encode(missing[at : at + ENCODER_BATCH], keep=self._room > 0)
         windows = [w for u in utterances for w in (self._kept[u.id] if u.id in self._kept else fresh[u.id])]
@@ -114,18 +98,40 @@ class AudioStore:
         """Log-mel frames of each window of an utterance that `fill` or `get` has seen."""
         return self._frames[utterance.id]
 
-    def _encode(self, utterances: Sequence[Utterance], keep: bool) -> dict[str, list[torch.Tensor]]:
-        log_mel = [self._processor.features(load_audio(u.audio, start=u.start, end=u.end)) for u in utterances]
-        features = pad_features([window for windows in log_mel for window in windows])
-        states, mask = self._model.encode_audio(**features)
-        rows = iter(zip(states.cpu(), mask.sum(1).tolist(), strict=True))
-        found: dict[str, list[torch.Tensor]] = {}
-        for utterance, windows in zip(utterances, log_mel, strict=True):
-            found[utterance.id] = [row[:, :valid].clone() for row, valid in (next(rows) for _ in windows)]
-            self._frames[utterance.id] = [window.shape[-1] for window in windows]
+    def _encode(self, utterances: Sequence[Utterance], keep: bool) -> dict[str, Windows]:
+        found = self._from_disk(utterances) or self._run(utterances)
+        for utterance, (windows, frames) in zip(utterances, found, strict=True):
+            self._frames[utterance.id] = frames
             if keep:
-                self._kept[utterance.id] = found[utterance.id]
-                self._room -= sum(window.nbytes for window in found[utterance.id])
+                self._kept[utterance.id] = windows
+                self._room -= sum(window.nbytes for window in windows)
+        return {utterance.id: windows for utterance, (windows, _) in zip(utterances, found, strict=True)}
+
+    def _features(self, utterance: Utterance) -> list[torch.Tensor]:
+        """Log-mel windows, each (M, F)."""
+        return self._processor.features(load_audio(utterance.audio, start=utterance.start, end=utterance.end))
+
+    def _from_disk(self, utterances: Sequence[Utterance]) -> list[Encoded] | None:
+        """All of the clips or none: those of one batch are always encoded together, so a resumed run rounds alike."""
+        found = []
+        for utterance in utterances:
+            encoded = self._disk.get(utterance) if self._disk is not None else None
+            if encoded is None:
+                return None
+            found.append(encoded)
+        return found
+
+    def _run(self, utterances: Sequence[Utterance]) -> list[Encoded]:
+        """Runs the encoder; what it gives goes to disk if it is kept there."""
+        log_mel = [self._features(utterance) for utterance in utterances]
+        states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
+        rows = iter(zip(states.cpu(), mask.sum(1).tolist(), strict=True))
+        found = []
+        for utterance, windows in zip(utterances, log_mel, strict=True):
+            encoded = [row[:, :valid].clone() for row, valid in (next(rows) for _ in windows)]
+            found.append((encoded, [window.shape[-1] for window in windows]))
+            if self._disk is not None:
+                self._disk.put(utterance, *found[-1])
         return found
 
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import math
+import os
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,150 +13,70 @@ import torch
 
 from speechllm import progress
 from speechllm.config import StageConfig, TrainConfig, save_config
-from speechllm.data.jsonl import written_aside
-from speechllm.data.manifest import Utterance, read_manifest
+from speechllm.data.manifest import read_manifest
 from speechllm.errors import SpeechLLMError
-from speechllm.export import TrainingFacts, write_checkpoint
-from speechllm.models.adapters import Adapter
-from speechllm.models.modeling import SpeechLLM
-from speechllm.models.processing import SpeechLLMProcessor
-from speechllm.models.reply import compute_device, compute_dtype
-from speechllm.targets.records import TargetRecord, read_targets, usable
-from speechllm.train.data import AudioStore, Example, order, pair_up
+from speechllm.export import write_checkpoint
+from speechllm.targets.records import read_targets, usable
+from speechllm.train.data import Example, pair_up
+from speechllm.train.keeping import keep_checkpoint
+from speechllm.train.llm import set_up, training_mode
+from speechllm.train.log import Log, cut_log
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
+from speechllm.train.order import BatchOrder, length
+from speechllm.train.ranks import Ranks, shard
+from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare, teachable
 from speechllm.train.state import Position, load_state, save_state
-
-CALIBRATION_CLIPS = 256
-CHECKPOINT, LOG, STATE, CONFIG = "checkpoint", "log.jsonl", "state.pt", "config.json"
-
-
-@dataclass
-class Run:
-    """A run under way: what the steps share."""
-
-    config: TrainConfig
-    model: SpeechLLM
-    context: Context
-    examples: dict[str, list[Example]]
-    state_file: Path
-    log_file: Path
-    config_file: Path
-    config_hash: str
-    started: float = field(default_factory=time.monotonic)
+from speechllm.train.steps import Outcome, learning_rate, step_seed, take_step
+from speechllm.train.stopping import StoppedError, StopRequest, listen
+from speechllm.train.validation import Validation
 
 
-def train(config: TrainConfig) -> Path:
+def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     """Runs all stages, or goes on where a killed run stopped; returns the checkpoint folder.
 
-    Writes into `config.out`: `config.json`, `log.jsonl` (a line a step), `state.pt`, and `checkpoint/` at the end.
+    A run goes on only under the config and data it began with, but for the keys (or beginnings of keys) in `allowed`.
+
+    Writes into `config.out`: `config.json`, `log.jsonl` (a line a step), `state.pt`, and `checkpoint/` at the end;
+    with validation also `best/`, the best adapter so far.
     """
     utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
     pair_up(utterances, records)  # complain before the models are loaded
+    ranks = Ranks(config.model.device)
+    progress.console.quiet = not ranks.main
     model, processor = build(config)
-    records = _teachable(records, processor)
-    device = compute_device(config.model.device)
-    model.to(device)
-    context = Context(
-        model,
-        processor,
-        AudioStore(model, processor),
-        config.data.attributes,
-        config.data.transcript_dropout,
-        config.seed,
-    )
-    run = prepare(config, context, utterances, pair_up(utterances, records))
-    fit(run)
-    datasets = {u.dataset or str(config.data.manifest) for u in utterances}
-    facts = TrainingFacts.of(records, sorted(datasets), sum(u.duration for u in utterances), config)
-    return write_checkpoint(model, processor, config.out / CHECKPOINT, facts)
+    records = teachable(records, processor)
+    model.to(ranks.device)
+    set_up(model.language_model, config.model)
+    if config.model.shard:
+        shard(model.language_model)
+    context = make_context(config, model, processor)
+    run = prepare(config, context, utterances, pair_up(utterances, records), ranks)
+    fit(run, allowed)
+    if ranks.main:
+        write_checkpoint(model, processor, config.out / CHECKPOINT, run.facts)
+    ranks.wait()
+    return config.out / CHECKPOINT
 
 
-def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
-    """The model with a fresh adapter drawn from the seed, and its processor."""
-    torch.manual_seed(config.seed)
-    model = SpeechLLM.from_references(
-        config.model.encoder,
-        config.model.llm,
-        dict(config.model.adapter),
-        dtype=compute_dtype(config.model.dtype),
-        audio_layers=config.model.audio_layers,
-        transcript=config.model.transcript,
-        lora=asdict(config.model.lora) if config.model.lora else None,
-        train_llm=config.model.train_llm,
-    )
-    return model, SpeechLLMProcessor.for_config(model.config)
+def fit(run: Run, allowed: Sequence[str] = ()) -> None:
+    """All stages from where the run stands; see `train` for `allowed`.
 
-
-def _teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) -> list[TargetRecord]:
-    """Leaves out the replies that hold a control token of the LLM (HTML's `<s>`, say), and tells so."""
-    kept, reason = [], "all replies are empty"
-    for record in records:
-        try:
-            processor.check_reply(record.response)
-            kept.append(record)
-        except SpeechLLMError as error:
-            reason = f"{record.id!r}: {error}"
-    if not kept:
-        raise SpeechLLMError(f"no target can be learned; {reason}")
-    if len(kept) < len(records):
-        progress.console.print(
-            f"left out {len(records) - len(kept)} of {len(records)} targets, the last {reason}", markup=False
-        )
-    return kept
-
-
-def prepare(config: TrainConfig, context: Context, utterances: Sequence[Utterance], examples: Sequence[Example]) -> Run:
-    """Encodes the audio once and lays out the run's folder."""
-    context.model.config.system_prompt = _common_system_prompt(examples)
-    context.audio.fill(utterances)
-    projector = context.model.multi_modal_projector
-    if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
-        projector.calibrate(*context.audio.get(utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]))
-    return Run(
-        config=config,
-        model=context.model,
-        context=context,
-        examples={
-            name: [Example(u) for u in utterances] if name == "embedding_alignment" else list(examples)
-            for name in OBJECTIVES
-        },
-        state_file=config.out / STATE,
-        log_file=config.out / LOG,
-        config_file=config.out / CONFIG,
-        config_hash=_identity(config),
-    )
-
-
-def _identity(config: TrainConfig) -> str:
-    """Hash of the config and of the data it names: a state is only gone on from under the same.
-
-    Where the run writes and how often it saves change nothing that is learned: a run may be moved off a full disk.
+    Raises:
+        StoppedError: the system asked for it; the state is saved.
     """
-    values = {key: value for key, value in asdict(config).items() if key not in {"out", "save_every"}}
-    digest = hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode())
-    for file in (config.data.manifest, config.data.targets):
-        if file.exists():
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+    with listen() as request:
+        _fit_stages(run, allowed, request)
 
 
-def _common_system_prompt(examples: Sequence[Example]) -> str | None:
-    """The system prompt of the targets if they share one: what the model should be asked under."""
-    first = [example.target.messages[0] for example in examples if example.target is not None]
-    systems = {str(message["content"]) if message["role"] == "system" else None for message in first}
-    return systems.pop() if len(systems) == 1 else None
-
-
-def fit(run: Run) -> None:
-    """All stages from where the run stands."""
-    position, optimizer_state = load_state(run.state_file, run.config_hash, run.model)
-    save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
-    if position == Position():
-        run.log_file.unlink(missing_ok=True)
-    else:
-        _cut_log(run.log_file, position)
-    for number in range(position.stage, len(run.config.stages)):
-        stage = run.config.stages[number]
+def _fit_stages(run: Run, allowed: Sequence[str], request: StopRequest) -> None:
+    position, optimizer_state = load_state(run.state_file, run.identity, run.model, allowed)
+    run.ranks.wait()
+    if run.ranks.main:
+        save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
+        cut_log(run.log_file, position)
+    validation = Validation(run.config.validation, run.context) if run.config.validation else None
+    while position.stage < len(run.config.stages):
+        stage = run.config.stages[position.stage]
         optimizer = torch.optim.AdamW(
             run.model.adapter_state().values(),
             lr=stage.learning_rate,
@@ -167,93 +85,111 @@ def fit(run: Run) -> None:
         )
         if optimizer_state is not None:
             optimizer.load_state_dict(optimizer_state)
-        _fit_stage(run, number, position.step, optimizer)
-        position, optimizer_state = Position(number + 1), None
-        save_state(run.state_file, run.config_hash, position, run.model, None)
+        position = _fit_stage(run, position, optimizer, validation, request)
+        position, optimizer_state = Position(position.stage + 1, best=position.best), None
+        _save(run, position, None)
 
 
-def _fit_stage(run: Run, number: int, first: int, optimizer: torch.optim.Optimizer) -> None:
-    stage = run.config.stages[number]
+def _fit_stage(
+    run: Run,
+    position: Position,
+    optimizer: torch.optim.Optimizer,
+    validation: Validation | None,
+    request: StopRequest,
+) -> Position:
+    """The steps of one stage, from `position` on; returns where it ended, which may be early."""
+    number, stage = position.stage, run.config.stages[position.stage]
     kind: Callable[[Context, StageConfig], Objective] = OBJECTIVES[stage.objective]
     objective = kind(run.context, stage)
     examples = run.examples[stage.objective]
-    run.model.train()
-    with progress.task(f"train {stage.objective}", stage.steps) as bar, run.log_file.open("a", encoding="utf-8") as log:
-        bar.advance(first)
-        for step in range(first, stage.steps):
-            entry = _step(objective, examples, stage, step, optimizer, run)
-            log.write(json.dumps({"stage": number, "objective": stage.objective, "step": step, **entry}) + "\n")
-            log.flush()
-            bar.advance(
-                1,
-                f"loss {entry['loss']:.3f}  lr {entry['learning_rate']:.1e}"
-                f"  {entry['examples_per_second']:.1f} examples/s",
-            )
-            if (step + 1) % run.config.save_every == 0 and step + 1 < stage.steps:
-                save_state(run.state_file, run.config_hash, Position(number, step + 1), run.model, optimizer)
+    lengths = [length(example) for example in examples] if run.config.data.bucket else None
+    order = BatchOrder(lengths, len(examples), stage.batch_size, run.config.seed)
+    in_a_row = 0
+    training_mode(run.model)
+    with (
+        progress.task(f"train {stage.objective}", stage.steps) as bar,
+        Log(run.log_file if run.ranks.main else Path(os.devnull)) as log,
+    ):
+        bar.advance(position.step)
+        while position.step < stage.steps:
+            step, started = position.step, time.monotonic()
+            torch.manual_seed(step_seed(run.config.seed, number, step, run.ranks.index))
+            batch = [examples[i] for i in order[step]]
+            outcome = take_step(objective, batch, step, stage, optimizer, run.ranks)
+            in_a_row = 0 if outcome.taken else in_a_row + 1
+            if in_a_row > run.config.max_skipped_steps:
+                raise _not_finite(stage, step, batch, in_a_row)
+            entry = _entry(run, number, step, outcome, len(batch), time.monotonic() - started)
+            log.write(entry)
+            bar.advance(1, _note(entry))
+            position = replace(position, step=step + 1)
+            if validation is not None and validation.is_due(position.step, stage.steps):
+                position = _validate(run, validation, position, log)
+                if validation.is_over(position):
+                    break
+            stop = any(run.ranks.sum(bool(request.name)))
+            if stop or (position.step % run.config.save_every == 0 and position.step < stage.steps):
+                _save(run, position, optimizer)
+            if stop:
+                raise _stopped(request, position, run.state_file)
+    return position
 
 
-def _step(
-    objective: Objective,
-    examples: Sequence[Example],
-    stage: StageConfig,
-    step: int,
-    optimizer: torch.optim.Optimizer,
-    run: Run,
-) -> dict[str, Any]:
-    """One optimiser step over a whole batch, in micro-batches whose sums share one global count."""
-    started = time.monotonic()
-    rate = learning_rate(stage, step)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-    batch = [examples[i] for i in order(len(examples), stage.batch_size, step, run.config.seed)]
-    total, count = 0.0, 0
-    for part in split(batch, stage.micro_batch_size or stage.batch_size):
-        loss, items = objective(part, step)
-        loss.backward()
-        total, count = total + float(loss.detach()), count + items
-    parameters = [p for p in run.model.adapter_state().values() if p.grad is not None]
-    for parameter in parameters:
-        parameter.grad.div_(max(count, 1))  # type: ignore[union-attr]
-    norm = float(torch.nn.utils.clip_grad_norm_(parameters, stage.max_grad_norm))
-    if not math.isfinite(total) or not math.isfinite(norm):
-        ids = ", ".join(example.utterance.id for example in batch[:4])
-        raise SpeechLLMError(
-            f"step {step}: the loss is not a finite number (utterances {ids}, ...);"
-            f" lower learning_rate ({stage.learning_rate}) or look at that audio"
-        )
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    now = time.monotonic()
+def _save(run: Run, position: Position, optimizer: torch.optim.Optimizer | None) -> None:
+    """Saves the state and, between the steps of a stage, an adapter checkpoint if any are to be kept."""
+    if run.ranks.main:
+        save_state(run.state_file, run.identity, position, run.model, optimizer)
+        if optimizer is not None:
+            keep_checkpoint(run.context, run.config, f"stage-{position.stage}-step-{position.step:06d}", run.facts)
+
+
+def _validate(run: Run, validation: Validation, position: Position, log: Log) -> Position:
+    """Measures, logs, and keeps the adapter in best/ where it is the best so far."""
+    found = validation.measure()
+    step = {"stage": position.stage, "step": position.step - 1}
+    log.write({**step, "validation": found})
+    value = found[validation.config.measure]
+    if position.best is not None and not value < position.best:
+        return replace(position, waited=position.waited + 1)
+    if run.ranks.main:
+        write_checkpoint(run.model, run.context.processor, run.config.out / BEST, run.facts)
+    return replace(position, best=value, waited=0)
+
+
+def _stopped(request: StopRequest, position: Position, state: Path) -> StoppedError:
+    return StoppedError(
+        f"{request.name or 'a signal to another process'} received: stopped after step {position.step - 1} of stage"
+        f" {position.stage} and saved {state}; run the command again to go on"
+    )
+
+
+def _entry(run: Run, number: int, step: int, outcome: Outcome, examples: int, seconds: float) -> dict[str, Any]:
+    """What the log says about a step; JSON has no word for what is not finite, so a skipped step has no loss."""
+    stage = run.config.stages[number]
     return {
-        "loss": total / max(count, 1),
-        "learning_rate": rate,
-        "grad_norm": norm,
-        "items": count,
-        "examples_per_second": len(batch) / (now - started),
-        "seconds": round(now - run.started, 2),
-        "seconds_left": round((now - started) * (stage.steps - step - 1), 1),
+        "stage": number,
+        "objective": stage.objective,
+        "step": step,
+        "loss": outcome.loss if outcome.taken else None,
+        "learning_rate": learning_rate(stage, step),
+        "grad_norm": outcome.grad_norm if outcome.taken else None,
+        "items": outcome.items,
+        "skipped": not outcome.taken,
+        "examples_per_second": examples / seconds,
+        "seconds": round(time.monotonic() - run.started, 2),
+        "seconds_left": round(seconds * (stage.steps - step - 1), 1),
     }
 
 
-def learning_rate(stage: StageConfig, step: int) -> float:
-    """Linear warm-up, then a cosine to zero at the last step."""
-    if step < stage.warmup_steps:
-        return stage.learning_rate * (step + 1) / stage.warmup_steps
-    done = (step - stage.warmup_steps) / max(stage.steps - stage.warmup_steps, 1)
-    return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+def _note(entry: dict[str, Any]) -> str:
+    if entry["skipped"]:
+        return "skipped: the loss is not a finite number"
+    return f"loss {entry['loss']:.3f}  lr {entry['learning_rate']:.1e}  {entry['examples_per_second']:.1f} examples/s"
 
 
-def split(batch: Sequence[Example], size: int) -> list[Sequence[Example]]:
-    """Micro-batches of at most `size` examples."""
-    return [batch[at : at + size] for at in range(0, len(batch), size)]
-
-
-def _cut_log(path: Path, position: Position) -> None:
-    """Drops the lines of steps that were taken after the state was saved: they are taken again."""
-    if not path.exists():
-        return
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    kept = [e for e in entries if (e["stage"], e["step"]) < (position.stage, position.step)]
-    with written_aside(path) as out:
-        out.writelines(json.dumps(entry) + "\n" for entry in kept)
+def _not_finite(stage: StageConfig, step: int, batch: Sequence[Example], in_a_row: int) -> SpeechLLMError:
+    ids = ", ".join(example.utterance.id for example in batch)
+    return SpeechLLMError(
+        f"step {step}: the loss or its gradient was not a finite number in {in_a_row} steps in a row (last with the"
+        f" utterances {ids}); lower learning_rate ({stage.learning_rate}) or look at that audio"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,21 @@ import torch
 
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import SpeechLLM
+from speechllm.train.identity import Identity, check_unchanged
 
 
 @dataclass(frozen=True)
 class Position:
-    """The next step to take: `step` of `stage`."""
+    """The next step to take: `step` of `stage`; the best validation so far, and how many since were no better."""
 
     stage: int = 0
     step: int = 0
+    best: float | None = None
+    waited: int = 0
 
 
 def save_state(
-    path: Path, config_hash: str, position: Position, model: SpeechLLM, optimizer: torch.optim.Optimizer | None
+    path: Path, run: Identity, position: Position, model: SpeechLLM, optimizer: torch.optim.Optimizer | None
 ) -> None:
     """Writes the state beside `path` and renames it, so that what stands there is always whole.
 
@@ -31,12 +35,10 @@ def save_state(
     """
     aside = path.with_name(f".{path.name}.part")
     state = {
-        "config": config_hash,
+        "run": run,
         "position": asdict(position),
         "adapter": model.adapter_state(),
         "optimizer": optimizer.state_dict() if optimizer is not None else None,
-        "rng": torch.get_rng_state(),
-        "cuda_rng": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -49,11 +51,14 @@ def save_state(
         ) from error
 
 
-def load_state(path: Path, config_hash: str, model: SpeechLLM) -> tuple[Position, dict[str, Any] | None]:
-    """Restores adapter and random states; returns where to go on, and the optimiser's state (None at a stage's start).
+def load_state(
+    path: Path, run: Identity, model: SpeechLLM, allowed: Sequence[str] = ()
+) -> tuple[Position, dict[str, Any] | None]:
+    """Restores the adapter; returns where to go on, and the optimiser's state (None at a stage's start).
 
     Raises:
-        SpeechLLMError: the state is damaged or belongs to another config.
+        SpeechLLMError: the state is damaged, belongs to another run (but for the keys that are `allowed` to differ), or
+            does not fit the model.
     """
     if not path.exists():
         return Position(), None
@@ -62,15 +67,15 @@ def load_state(path: Path, config_hash: str, model: SpeechLLM) -> tuple[Position
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
         reason = "not a saved state" if isinstance(error, pickle.UnpicklingError) else str(error).partition(". ")[0]
         raise SpeechLLMError(f"{path}: is damaged ({reason}); delete it to start the run anew") from error
-    if state["config"] != config_hash:
+    if "run" not in state:
+        raise SpeechLLMError(f"{path}: was saved by another version of speechllm; take that, or another out folder")
+    check_unchanged(path, state["run"], run, allowed)
+    mine = model.adapter_state()
+    if {n: t.shape for n, t in mine.items()} != {n: t.shape for n, t in state["adapter"].items()}:
         raise SpeechLLMError(
-            f"{path}: belongs to a run with another config or other data; take the old ones, or another out folder,"
-            " or delete it"
+            f"{path}: holds another adapter; that change cannot be gone on from, take another out folder"
         )
     with torch.no_grad():
-        for name, parameter in model.adapter_state().items():
+        for name, parameter in mine.items():
             parameter.copy_(state["adapter"][name])
-    torch.set_rng_state(state["rng"])
-    if torch.cuda.is_available() and state["cuda_rng"]:
-        torch.cuda.set_rng_state_all(state["cuda_rng"])
     return Position(**state["position"]), state["optimizer"]

@@ -1,3 +1,5 @@
+import copy
+
 import pytest
 import torch
 from transformers import BertConfig, BertModel, WhisperConfig, WhisperFeatureExtractor, WhisperModel
@@ -54,6 +56,29 @@ def test_at_30_s_it_is_the_encoder_of_transformers(whisper):
 
 
 @torch.no_grad()
+def test_a_short_clip_is_the_encoder_of_transformers_on_30_s_with_the_padding_masked(whisper):
+    """Theirs takes 30 s and no mask, so hooks silence its padding and mask its layers. Float32, tolerance 1e-5."""
+    theirs = copy.deepcopy(whisper.encoder)
+    lengths = (46, 300, 1000)
+    silence = torch.zeros(len(lengths), 1, 3000)
+    for row, length in enumerate(lengths):
+        silence[row, :, :length] = 1.0
+    hidden = (1.0 - silence[:, :, ::2]).unsqueeze(1) * torch.finfo(torch.float32).min
+    for convolution in (theirs.conv1, theirs.conv2):  # GELU keeps zeros, so it may come before or after
+        convolution.register_forward_pre_hook(lambda module, args: (args[0] * silence,))
+    for layer in theirs.layers:
+        layer.register_forward_pre_hook(lambda module, args: (args[0], hidden.expand(-1, -1, 1500, -1)))
+    torch.manual_seed(2)
+    padded = torch.randn(len(lengths), MELS, 3000)
+    expected = theirs(padded, output_hidden_states=True)
+    for row, length in enumerate(lengths):
+        states, _ = encode(whisper.encoder, padded[row : row + 1, :, :length], real(length), LAYERS)
+        taps = [*expected.hidden_states[1:3], expected.last_hidden_state]
+        for ours, tap in zip(states[0], taps, strict=True):
+            torch.testing.assert_close(ours, tap[row, : length // 2], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
 def test_taps_are_the_layers_that_were_asked_for_in_that_order(whisper):
     features = torch.randn(1, MELS, 20)
     every, _ = encode(whisper.encoder, features, real(20), LAYERS)
@@ -85,8 +110,6 @@ def test_padding_changes_nothing(whisper, filling):
 
 @torch.no_grad()
 def test_half_precision_masks_too(whisper):
-    import copy
-
     encoder = copy.deepcopy(whisper.encoder).bfloat16()
     batch = pad_features([torch.randn(MELS, 10), torch.randn(MELS, 40)])
     states, _ = encode(encoder, batch["input_features"].bfloat16(), batch["input_features_mask"], LAYERS)
@@ -101,5 +124,7 @@ def test_the_encoder_is_taken_out_of_a_whole_model(whisper):
 
 def test_another_family_is_an_error_that_names_it():
     config = BertConfig(vocab_size=9, hidden_size=4, num_hidden_layers=1, num_attention_heads=1, intermediate_size=4)
-    with pytest.raises(SpeechLLMError, match="encoder BertModel is not supported; use a Whisper"):
+    with pytest.raises(
+        SpeechLLMError, match="encoder BertModel is not supported; use a Whisper, wav2vec2, HuBERT or WavLM"
+    ):
         take_encoder(BertModel(config))

@@ -1,15 +1,20 @@
 """The OpenAI backend against a real server process's socket: order, back-off, and what a bad server answers."""
 
+import base64
+import io
 import json
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+import soundfile
 
+from speechllm.cli import main
 from speechllm.data.render import ask
 from speechllm.errors import SpeechLLMError
 from speechllm.models.reply import Reply, Sampling
+from speechllm.testing.corpus import tone
 
 openai = pytest.importorskip("openai")
 
@@ -32,6 +37,9 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.lock:
             self.server.under_way -= 1
         words = request["messages"][-1]["content"]
+        if not isinstance(words, str):
+            wav = base64.b64decode(words[0]["input_audio"]["data"])
+            words = f"{soundfile.info(io.BytesIO(wav)).duration:.1f} s, {words[1]['text']}"
         choice = {"index": 0, "message": {"role": "assistant", "content": words.upper()}, "finish_reason": "stop"}
         if "cut" in words:
             choice["finish_reason"] = "length"
@@ -96,3 +104,16 @@ def test_a_server_that_answers_badly_is_one_line(server, trouble, message):
 def test_a_server_that_is_down_is_named():
     with pytest.raises(SpeechLLMError, match=r"http://127.0.0.1:9/v1: the server does not answer .*is it running"):
         ServedReplier("http://127.0.0.1:9/v1", "m", retries=0)([ask("hi")], Sampling())
+
+
+def test_audio_is_sent_along(server):
+    question = ask("what was that", audio={"audio": tone(0.5)})
+    assert ServedReplier(server.url, "m")([question], Sampling()) == [Reply("0.5 S, WHAT WAS THAT", "stop")]
+
+
+def test_a_served_model_is_evaluated_on_the_same_rows(server, corpus, tmp_path):
+    said = ["eval", "m", "--server", server.url, "--manifest", str(corpus.manifest), "--out", str(tmp_path)]
+    assert main(said) == 0
+    results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert results["accuracy"]["pitch"]["n"] == 8
+    assert list(results["tasks"]["pitch"]["systems"]) == ["model"]

@@ -115,10 +115,10 @@ def test_records_hold_the_reply_what_it_is_about_and_where_it_comes_from(corpus,
 
 
 def test_records_are_read_back_as_they_were_written(corpus, tmp_path):
-    pairs = choose_prompts(corpus.utterances, PROMPTS, 3, seed=0)
+    pairs = choose_prompts(corpus.utterances, PROMPTS, 2, seed=0)
     records, out, _ = generate(corpus, tmp_path, pairs)
     assert read_targets(out) == records
-    assert len({record.id for record in records}) == len(records) == 24
+    assert len({record.id for record in records}) == len(records) == 16
     _, other, _ = generate(corpus, tmp_path / "again", pairs)
     lines = [json.loads(line) | {"audio": ""} for line in out.read_text(encoding="utf-8").splitlines()]
     assert lines == [json.loads(line) | {"audio": ""} for line in other.read_text(encoding="utf-8").splitlines()]
@@ -210,7 +210,8 @@ def test_every_kind_is_asked_about_all_sorts_of_utterances():
             audio="a.wav",
             duration=1.0,
             sampling_rate=16000,
-            attributes={"gender": ("female", "male")[i % 2]},
+            text="words",
+            attributes={"gender": ("female", "male")[i % 2], "pitch": "low", "speaking_rate": "slow"},
         )
         for i in range(200)
     ]
@@ -218,3 +219,18 @@ def test_every_kind_is_asked_about_all_sorts_of_utterances():
     pairs = choose_prompts(alternating, prompts, per_utterance=1, seed=0)
     women = sum(u.attributes["gender"] == "female" for u, p in pairs if p.kind == "gender")
     assert 10 <= women <= 40
+
+
+def test_what_is_not_known_of_an_utterance_it_is_not_asked():
+    """A clip without an emotion label once got a target that named one."""
+    facts = {"angry": {"emotion": "angry"}, "woman": {"gender": "female"}, "korean": {}}
+    clips = [
+        Utterance(id=name, audio="a.wav", duration=1.0, sampling_rate=16000, language="ko", attributes=known)
+        for name, known in facts.items()
+    ]
+    prompts = [Prompt(id=k, kind=k, text=k) for k in ("emotion", "gender", "language", "transcribe", "describe")]
+    asked = {(u.id, p.kind) for u, p in choose_prompts(clips, prompts, per_utterance=3, seed=0)}
+    free = {(name, kind) for name in facts for kind in ("language", "describe")}
+    assert asked == free | {("angry", "emotion"), ("woman", "gender")}
+    with pytest.raises(SpeechLLMError, match="no utterance has what the prompts ask for: emotion"):
+        choose_prompts(clips[1:], prompts[:1], per_utterance=1, seed=0)

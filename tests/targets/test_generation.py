@@ -34,7 +34,7 @@ def test_a_mix_with_masks(run, tmp_path, llm_reference):
 
 
 def test_a_dry_run_shows_three_prompts_and_the_cost_and_writes_nothing(run, tmp_path):
-    status, said = run("--dry-run", "True")
+    status, said = run("--dry-run")
     assert status == 0, said.err
     assert said.out.count("--- tone-") == 3
     assert "<|im_start|>user\n[00:00:00 - 00:00:01] low (Pitch: Low)\nIs the pitch low or high?<|im_end|>" in said.out
@@ -63,7 +63,7 @@ def test_bad_input_is_one_line(run, arguments, message):
 
 def test_generation_is_measured_on_the_same_replies(corpus, llm_reference, capsys):
     command = ["bench", "generate", str(corpus.manifest), "--llm", llm_reference, "--attributes", "pitch"]
-    assert main([*command, "--prompts", "12", "--max-new-tokens", "6", "--json", "True"]) == 0
+    assert main([*command, "--prompts", "12", "--max-new-tokens", "6", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["prompts"] == 12
     assert result["same_replies"] == 1.0

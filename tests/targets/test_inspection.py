@@ -4,7 +4,7 @@ from speechllm import stages
 from speechllm.cli import main
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.render import describe_audio
-from speechllm.targets.inspection import inspect_targets, surprisal_by_strategy, write_page
+from speechllm.targets.inspection import fates_by_strategy, inspect_targets, surprisal_by_strategy, write_page
 from speechllm.targets.masking import mean_surprisal
 
 
@@ -34,6 +34,13 @@ def test_surprise_is_told_by_strategy_with_the_description_read(corpus, llm_refe
         ("gold", "1", f"{len(gold[0]):.1f}", f"{mean_surprisal(gold):.3f}"),
         ("self_output", "8", f"{sum(map(len, own)) / 8:.1f}", f"{mean_surprisal(own):.3f}"),
     ]
+
+
+def test_what_became_of_the_replies_is_told_by_strategy():
+    told = {"kept": 3, "replaced": 1, "dropped": 0, "mean_reply_words": 4.25}
+    none = {"kept": 0, "replaced": 0, "dropped": 9, "mean_reply_words": None}
+    table = fates_by_strategy([{"strategies": {"selective": told}}, {"strategies": {"gold": none}}])
+    assert table.rows == [("gold", "0", "0", "9", "-"), ("selective", "3", "1", "0", "4.2")]
 
 
 def test_many_prompts_are_counted_together(corpus):

@@ -77,15 +77,15 @@ def test_self_output_reads_the_description_and_the_prompt_or_less():
 
 
 def test_gold_is_the_label_the_transcript_or_nothing():
-    assert gold_answer(item("gender")) == "The gender of the speaker is female."
-    assert gold_answer(item("gender", language="zh")) == "说话人的性别是女性。"
+    assert gold_answer(item("gender")) == "female"
+    assert gold_answer(item("gender", language="zh")) == "女性"
     assert gold_answer(item("transcribe")) == "the cat is out"
     assert gold_answer(item("reason")) is None
-    assert made(Gold(), item("gender")) == ("The gender of the speaker is female.", "kept")
+    assert made(Gold(), item("gender")) == ("female", "kept")
     assert made(Gold(), item("reason")) == ("", "dropped")
 
 
-GOLD = "The gender of the speaker is female."
+GOLD = "female"
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ GOLD = "The gender of the speaker is female."
         ("gender", "A man or a woman.", (GOLD, "replaced")),
         ("transcribe", "The cat is out.", ("The cat is out.", "kept")),
         ("transcribe", "The dog is out.", ("the cat is out", "replaced")),
-        ("age", "Young.", ("The age of the speaker is 31.", "replaced")),
+        ("age", "Young.", ("31", "replaced")),
         ("reason", "Because.", ("", "dropped")),
     ],
 )

@@ -9,6 +9,9 @@ from torch import nn
 
 from speechllm.models.adapters.base import Adapter, at_least_one, register
 
+EPSILON = 1e-12
+"""In the blocks' LayerNorms, as in BERT; `norm`, after the taps are mixed, has PyTorch's 1e-5, as theirs."""
+
 
 class Attention(nn.Module):
     """Multi-head attention of queries (B, N, D) over keys (B, T, K) with an optional mask (B, T)."""
@@ -38,11 +41,11 @@ class Block(nn.Module):
     def __init__(self, size: int, heads: int, ffn_size: int, audio_size: int, dropout: float) -> None:
         super().__init__()
         self.attention = Attention(size, heads, size)
-        self.attention_norm = nn.LayerNorm(size)
+        self.attention_norm = nn.LayerNorm(size, eps=EPSILON)
         self.cross = Attention(size, heads, audio_size)
-        self.cross_norm = nn.LayerNorm(size)
+        self.cross_norm = nn.LayerNorm(size, eps=EPSILON)
         self.ffn = nn.Sequential(nn.Linear(size, ffn_size), nn.GELU(), nn.Linear(ffn_size, size))
-        self.ffn_norm = nn.LayerNorm(size)
+        self.ffn_norm = nn.LayerNorm(size, eps=EPSILON)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: torch.Tensor, audio: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

@@ -111,7 +111,7 @@ def _edit(item: Item, reply: str) -> str | None:
             return None
         return reply[: quoted.start(2)] + item.utterance.text + reply[quoted.end(2) :]
     values = ATTRIBUTES[kind].values if kind in ATTRIBUTES else {}
-    true = str(item.utterance.attributes.get(kind))
+    true = str(item.utterance.value(kind))
     if true not in values:
         return None
     for value, names in values.items():

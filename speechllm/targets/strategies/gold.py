@@ -1,30 +1,20 @@
-"""The corpus's labels and transcripts as replies, through task templates (supervised fine-tuning)."""
+"""The corpus's labels and transcripts as replies (supervised fine-tuning).
+
+An attribute is answered with its bare value and speech with its bare transcript, as the labels of benchmarks and of
+instruction-tuning corpora do (Dynamic-SUPERB, arXiv 2309.09510): the wording that a model is known to forget under.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from speechllm.data.attributes import display_name
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.targets.strategies.base import Item, Writer, Written
 
 CORPUS = ("corpus", "")
 """Who wrote a gold reply."""
 
-TEMPLATES = {
-    "en": "The {attribute} of the speaker is {value}.",
-    "zh": "说话人的{attribute}是{value}。",
-}
-ATTRIBUTES_ZH = {
-    "gender": "性别",
-    "age": "年龄",
-    "accent": "口音",
-    "emotion": "情绪",
-    "pitch": "音高",
-    "volume": "音量",
-    "speaking_rate": "语速",
-}
 VALUES_ZH = {
     "female": "女性",
     "male": "男性",
@@ -40,7 +30,7 @@ VALUES_ZH = {
 
 
 def gold_answer(item: Item) -> str | None:
-    """The right reply: given with the item, the transcript, or the attribute's value in a sentence; None if unknown."""
+    """The right reply: given with the item, the transcript, or the attribute's value; None if unknown."""
     if item.gold is not None:
         return item.gold
     if item.utterance is None:
@@ -48,13 +38,11 @@ def gold_answer(item: Item) -> str | None:
     kind = item.prompt.kind
     if kind == TRANSCRIBE:
         return item.utterance.text
-    if kind not in item.utterance.attributes:
+    known = item.utterance.value(kind)
+    if known is None:
         return None
-    value = str(item.utterance.attributes[kind])
-    if item.prompt.language == "zh":
-        name = ATTRIBUTES_ZH.get(kind, display_name(kind))
-        return TEMPLATES["zh"].format(attribute=name, value=VALUES_ZH.get(value, value))
-    return TEMPLATES["en"].format(attribute=display_name(kind).lower(), value=value)
+    value = str(known)
+    return VALUES_ZH.get(value, value) if item.prompt.language == "zh" else value
 
 
 def replaced_by_gold(item: Item, reason: str) -> Written:

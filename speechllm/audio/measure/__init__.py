@@ -1,0 +1,1 @@
+"""Measured attributes: signals -> numbers."""

@@ -1,0 +1,1 @@
+"""Scores of published benchmarks, from stored responses, by the benchmarks' own rules."""

@@ -1,0 +1,108 @@
+"""IFEval's instruction checkers, from `if-verifiable`: Google's own, unchanged, and nothing fetched at import.
+
+Google's are at https://github.com/google-research/google-research/tree/master/instruction_following_eval. Of the other
+packages that carry them, `lm-eval` downloads NLTK data when imported and `lighteval` brings seventy more packages.
+"""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.eval.benchmarks.punkt import provide_english
+from speechllm.eval.benchmarks.responses import Row
+
+Checkers = Mapping[str, type]
+"""Checker classes by instruction type, such as `detectable_format:json_format`."""
+
+_SEED = 3
+"""Two official rows ask for the frequency of `!` and `#`, in whose place Google's checker draws a letter from a to z.
+
+So official scores move by +-0.2 from run to run; this is the first seed with which GPT-4's published responses get
+exactly the published scores (76.89 and 83.57 strict, 79.48 and 85.49 loose).
+"""
+
+_GIVEN_LATER = {"prompt"}
+"""Arguments that come from elsewhere than a row's `kwargs`."""
+
+
+@functools.cache
+def load_checkers() -> Checkers:
+    """Google's 25 checkers.
+
+    Raises:
+        SpeechLLMError: the extra `eval` is not installed.
+    """
+    try:
+        from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT
+        from langdetect import DetectorFactory
+
+        provide_english()
+    except ImportError as error:
+        raise SpeechLLMError(f"IFEval's checkers are not installed ({error}); pip install speechllm[eval]") from error
+    DetectorFactory.seed = 0  # langdetect draws, too
+    return dict(INSTRUCTION_DICT)
+
+
+class Instructions:
+    """What a question asks of the form of its answer.
+
+    Args:
+        row: a question with `instruction_id_list`, `kwargs` (one object each; nulls mean not given) and the `prompt`.
+        checkers: by instruction type.
+
+    Raises:
+        SpeechLLMError: an instruction type is unknown, or an argument is missing, which a checker would draw at random.
+    """
+
+    def __init__(self, row: Row, checkers: Checkers) -> None:
+        self.names: list[str] = row.need("instruction_id_list", list)
+        kwargs = row.need("kwargs", list)
+        if len(kwargs) != len(self.names):
+            raise SpeechLLMError(f"{row.where}: {len(self.names)} instructions and {len(kwargs)} kwargs; give one each")
+        prompt = row.text("prompt") or ""
+        self._built = [_build(row, checkers, name, given, prompt) for name, given in zip(self.names, kwargs)]
+
+    def strict(self, response: str) -> list[bool]:
+        """Which instructions the response follows as it is; an empty response follows none."""
+        return [bool(response.strip()) and bool(checker.check_following(response)) for checker in self._built]
+
+    def loose(self, response: str, strict: Sequence[bool]) -> list[bool]:
+        """Which instructions one of the eight variants follows (see `variants`); `strict` tells of the first."""
+        others = [text for text in dict.fromkeys(variants(response)) if text != response and text.strip()]
+        return [
+            good or any(checker.check_following(text) for text in others) for checker, good in zip(self._built, strict)
+        ]
+
+
+def _build(row: Row, checkers: Checkers, name: str, given: dict[str, Any], prompt: str) -> Any:
+    if name not in checkers:
+        raise SpeechLLMError(f"{row.where}: there is no instruction type {name!r}{did_you_mean(name, checkers)}")
+    checker = checkers[name](name)
+    arguments = {key: value for key, value in given.items() if value is not None}
+    if unset := set(checker.get_instruction_args_keys()) - set(arguments) - _GIVEN_LATER:
+        raise SpeechLLMError(f"{row.where}: kwargs of {name} lack {', '.join(sorted(unset))}")
+    state = random.getstate()
+    random.seed(_SEED)
+    checker.build_description(**arguments)
+    random.setstate(state)
+    asked = checker.get_instruction_args()
+    if asked and "prompt" in asked:  # as the official script does
+        checker.build_description(prompt=prompt)
+    return checker
+
+
+def variants(response: str) -> list[str]:
+    """The response as it is, without its first line, its last, and both; then all four without asterisks."""
+    lines = response.split("\n")
+    cut = [response, *("\n".join(part).strip() for part in (lines[1:], lines[:-1], lines[1:-1]))]
+    return [*cut, *(text.replace("*", "") for text in cut)]
+
+
+def unfollowed(names: Sequence[str], follows: Sequence[bool]) -> str:
+    """A reason: the instructions that were not followed."""
+    broken = [name for name, good in zip(names, follows) if not good]
+    return f"does not follow {', '.join(broken)}" if broken else "follows all instructions"

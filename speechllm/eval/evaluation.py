@@ -1,0 +1,171 @@
+"""One evaluation: tasks put to a checkpoint beside its ceiling, the cascade and chance, and what is left of the LLM."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from speechllm.config import EvaluationConfig
+from speechllm.data.jsonl import written_aside
+from speechllm.data.manifest import Utterance
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
+from speechllm.eval.gap import speech_text_gap
+from speechllm.eval.hearing import Answers, score
+from speechllm.eval.json_form import json_tasks
+from speechllm.eval.retention import text_retention
+from speechllm.eval.tasks import Question, Task
+from speechllm.models.modeling import SpeechLLM
+from speechllm.models.processing import SpeechLLMProcessor
+from speechllm.models.recogniser import Recogniser
+from speechllm.models.reply import Replier, Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
+from speechllm.models.served import ServedReplier
+from speechllm.targets.records import TargetRecord
+
+RESPONSES, RECOGNISED, RESULTS, SETTINGS = "responses", "recognised.json", "results.json", "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What came out: the numbers, and every reply."""
+
+    results: dict[str, Any]
+    answers: list[Answers]
+
+
+def evaluate(
+    checkpoint: str,
+    tasks: Sequence[Task],
+    out: Path,
+    config: EvaluationConfig,
+    targets: tuple[Sequence[Utterance], Sequence[TargetRecord]] | None = None,
+) -> Evaluated:
+    """Asks first and scores after; killed and called again, it goes on where it was.
+
+    With `targets`, utterances and the records about them, the speech-text gap is measured too.
+
+    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json.
+
+    Raises:
+        SpeechLLMError: `out` holds the replies of another checkpoint or of other settings.
+    """
+    model = SpeechLLM.from_pretrained(
+        checkpoint, dtype=compute_dtype(config.dtype), device=compute_device(config.device)
+    )
+    processor = SpeechLLMProcessor.from_pretrained(checkpoint)
+    _settle(out, checkpoint, config, model)
+    tasks = recognised(asked_tasks(tasks, config), model, out / RECOGNISED)
+    text = TextReplier(model.language_model, processor.tokenizer)
+    repliers = {s: SpeechReplier(model, processor) if s == MODEL else text for s in SYSTEMS}
+    answered = _ask(tasks, repliers, out, config, model.config.transcript)
+    results = score(answered)
+    if targets is not None:
+        results["gap"] = speech_text_gap(model, processor, *targets)
+    if config.retention != "none":
+        results["text_retention"] = text_retention(model, processor, config.retention)
+    write_json(results, out / RESULTS)
+    return Evaluated(results, answered)
+
+
+def evaluate_served(name: str, server: str, tasks: Sequence[Task], out: Path, config: EvaluationConfig) -> Evaluated:
+    """As `evaluate`, for a model of which only an OpenAI-compatible server is at hand that takes audio.
+
+    What the untouched LLM would have said cannot be asked there: there is no ceiling and no retention.
+    """
+    _keep_apart(out, name, {"served": [server, name], "max_new_tokens": config.max_new_tokens})
+    answered = _ask(asked_tasks(tasks, config), {MODEL: ServedReplier(server, name)}, out, config, False)
+    results = score(answered)
+    write_json(results, out / RESULTS)
+    return Evaluated(results, answered)
+
+
+def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
+    """The tasks, and where wanted the open ones again in the forms of JSON."""
+    opened = [task for task in tasks if config.json_form and task.open and task.metric == "accuracy"]
+    return [*tasks, *(form for task in opened for form in json_tasks(task))]
+
+
+def _ask(
+    tasks: Sequence[Task], repliers: Mapping[str, Replier], out: Path, config: EvaluationConfig, transcript: bool
+) -> list[Answers]:
+    sampling = Sampling(max_new_tokens=config.max_new_tokens)
+    return [
+        Answers(
+            task,
+            {
+                system: ask(
+                    task, system, asked_as(system, config.attributes, transcript), replier, sampling, out / RESPONSES
+                )
+                for system, replier in repliers.items()
+            },
+        )
+        for task in tasks
+    ]
+
+
+def _settle(out: Path, checkpoint: str, config: EvaluationConfig, model: SpeechLLM) -> None:
+    """Refuses a folder of another evaluation."""
+    trained = hashlib.sha256()
+    for _, tensor in sorted(model.adapter_state().items()):
+        trained.update(tensor.detach().float().cpu().numpy().tobytes())
+    told = {
+        "adapter": trained.hexdigest(),
+        "encoder": model.config.encoder,
+        "llm": model.config.llm,
+        "attributes": list(config.attributes) if config.attributes is not None else None,
+        "max_new_tokens": config.max_new_tokens,
+        "dtype": str(model.language_model.dtype),
+    }
+    _keep_apart(out, checkpoint, told)
+
+
+def _keep_apart(out: Path, checkpoint: str, told: dict[str, Any]) -> None:
+    path = out / SETTINGS
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in told if before.get(key) != told[key]]
+        if changed:
+            raise SpeechLLMError(
+                f"{out}: holds replies of another evaluation ({', '.join(changed)} differ); name another --out"
+            )
+    write_json({"checkpoint": checkpoint, **told}, path)
+
+
+def recognised(tasks: Sequence[Task], model: SpeechLLM, cache: Path) -> list[Task]:
+    """The tasks with what the model's own Whisper hears in every clip that no recogniser has been at."""
+    lacking = {_key(u): u for u in _clips(tasks) if u.recognised_text is None}
+    if not lacking:
+        return list(tasks)
+    heard: dict[str, str] = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    missing = [u.model_copy(update={"id": key}) for key, u in lacking.items() if key not in heard]
+    if missing:
+        found = Recogniser(model.config.encoder, model.device).transcribe_utterances(missing)
+        heard |= {u.id: u.recognised_text or "" for u in found}
+        write_json(heard, cache)
+
+    def filled(question: Question) -> Question:
+        clips = [
+            u if u.recognised_text is not None else u.model_copy(update={"recognised_text": heard[_key(u)]})
+            for u in question.utterances
+        ]
+        return replace(question, utterances=tuple(clips))
+
+    return [replace(task, questions=tuple(map(filled, task.questions))) for task in tasks]
+
+
+def _clips(tasks: Iterable[Task]) -> Iterable[Utterance]:
+    return (u for task in tasks for question in task.questions for u in question.utterances)
+
+
+def _key(utterance: Utterance) -> str:
+    return f"{utterance.audio}:{utterance.start}-{utterance.end}"
+
+
+def write_json(value: Any, path: Path) -> None:
+    """Writes JSON aside and renames it."""
+    with written_aside(path) as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)

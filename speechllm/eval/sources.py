@@ -1,0 +1,138 @@
+"""Where tasks come from: official benchmark folders, a manifest, a TOML file of the user's, or Python."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from pydantic import ConfigDict
+from pydantic.dataclasses import dataclass
+
+from speechllm.config import load_toml
+from speechllm.data.attributes import ATTRIBUTES
+from speechllm.data.manifest import read_manifest
+from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
+from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.eval.folders import dynamic_superb, mmau, sakura
+from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, whole_reply
+
+Load = Callable[[Path], list[Task]]
+"""From a folder to the tasks in it."""
+
+SOURCES: dict[str, Load] = {"sakura": sakura, "dynamic_superb": dynamic_superb, "mmau": mmau}
+"""By the first part of a task's name; `register` adds to them."""
+
+
+def register(name: str, load: Load) -> None:
+    """Adds a source of tasks under a name that `speechllm eval --tasks` takes."""
+    SOURCES[name] = load
+
+
+def find_tasks(names: Sequence[str], data: Path | None) -> list[Task]:
+    """The tasks of these names, each once.
+
+    Args:
+        names: `sakura` (all its tasks), `sakura.emotion` (those that begin so), or a TOML file (see `TaskFile`).
+        data: folder of the benchmarks: `data`/sakura, or itself where only one source is asked for.
+
+    Raises:
+        SpeechLLMError: unknown name (suggests the nearest), missing folder, or a file that is not as it should be.
+    """
+    found: dict[str, Task] = {}
+    for name in names:
+        if name.endswith(".toml"):
+            task = read_task(Path(name))
+            found[task.name] = task
+            continue
+        source = name.partition(".")[0]
+        if source not in SOURCES:
+            raise SpeechLLMError(f"there is no task {name!r}{did_you_mean(source, SOURCES)}")
+        if data is None:
+            raise SpeechLLMError(f"task {name!r} needs its data; give the folder with --data")
+        tasks = SOURCES[source](data / source if (data / source).is_dir() else data)
+        matching = [task for task in tasks if task.name == name or task.name.startswith(f"{name}.")]
+        if not matching:
+            known = [task.name for task in tasks]
+            raise SpeechLLMError(f"{data}: has no task {name!r}{did_you_mean(name, known)} (there: {', '.join(known)})")
+        found |= {task.name: task for task in matching}
+    return list(found.values())
+
+
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
+class TaskFile:
+    """A task of the user's, as TOML.
+
+    Attributes:
+        name: of the task.
+        manifest: utterances, relative to the file.
+        prompt: the question.
+        label: the attribute that holds the true answer, or `text`.
+        choices: answers that count; none for the metrics of transcripts and numbers.
+        metric: accuracy, wer or pearson.
+        system: system prompt.
+        version: changes when older scores can no longer be compared.
+    """
+
+    name: str
+    manifest: Path
+    prompt: str
+    label: str
+    choices: tuple[str, ...] = ()
+    metric: Metric = "accuracy"
+    system: str | None = None
+    version: str = "1"
+
+
+def read_task(path: Path) -> Task:
+    """A task from a TOML file.
+
+    Raises:
+        SpeechLLMError: a key is unknown or missing, or no utterance of the manifest has the label.
+    """
+    told = load_toml(path, TaskFile)
+    prompt = Prompt(id=told.name, kind=told.label, text=told.prompt, system=told.system)
+    questions = []
+    for u in read_manifest(path.parent / told.manifest):
+        truth = u.text if told.label == "text" else u.value(told.label)
+        if truth is not None:
+            questions.append(Question((u,), prompt, str(truth), told.choices))
+    if not questions:
+        raise SpeechLLMError(f"{path}: label: no utterance of {told.manifest} has {told.label!r}")
+    extract = named_choice if told.choices else whole_reply
+    return Task(told.name, tuple(questions), extract, told.metric, told.version, rule=f"label {told.label}")
+
+
+def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
+    """A task for each attribute of a manifest, and recognition where it has text: one prompt a kind.
+
+    Args:
+        manifest: labelled utterances.
+        prompts: the first prompt of each kind is asked; None asks for all attributes with the package's own prompts.
+    """
+    utterances = read_manifest(manifest)
+    if prompts is not None:
+        pool = read_prompts(prompts)
+    else:
+        names = [name for name in ATTRIBUTES if any(u.value(name) is not None for u in utterances)]
+        pool = plain(built_in_prompts([TRANSCRIBE, *names], "en"))
+    first = {prompt.kind: prompt for prompt in reversed(pool)}
+    tasks = [attribute_task(kind, utterances, prompt) for kind, prompt in sorted(first.items())]
+    tasks = [task for task in tasks if task.questions]
+    if not tasks:
+        raise SpeechLLMError(f"{manifest}: no utterance has the text or attributes that {prompts or 'prompts'} ask for")
+    return tasks
+
+
+def with_prompts(tasks: Sequence[Task], prompts: Sequence[Prompt]) -> list[Task]:
+    """Tasks whose questions are open ask the first prompt of their kind instead of the package's own."""
+    first = {prompt.kind: prompt for prompt in reversed(prompts)}
+    return [
+        replace(
+            task,
+            questions=tuple(
+                replace(q, prompt=first.get(q.prompt.kind, q.prompt)) if task.open else q for q in task.questions
+            ),
+        )
+        for task in tasks
+    ]

@@ -1,0 +1,140 @@
+"""What is asked and how a reply is read: questions about audio with a true answer, an extraction, and a metric."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from speechllm.data.attributes import ATTRIBUTES, extract_value
+from speechllm.data.describe import describe
+from speechllm.data.manifest import Utterance
+from speechllm.data.prompts import TRANSCRIBE, Prompt
+from speechllm.data.render import Message, audio_parts, describe_audio
+
+Metric = Literal["accuracy", "wer", "pearson"]
+
+Extract = Callable[["Question", str], str | None]
+"""From a question and a reply the answer that it gives; None where it gives none, or several."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """One prompt about one or more utterances, and the true answer."""
+
+    utterances: tuple[Utterance, ...]
+    prompt: Prompt
+    truth: str
+    choices: tuple[str, ...] = ()
+    """The answers that the prompt names, where it does."""
+
+    @property
+    def id(self) -> str:
+        """Of the question, within its task."""
+        return "+".join(u.id for u in self.utterances)
+
+    def heard(self, transcript: bool) -> list[Message]:
+        """What the speech LLM is asked; `transcript`: it takes the recogniser's words too."""
+        parts: list[dict[str, object]] = [
+            {
+                "path": u.audio,
+                "start": u.start,
+                "end": u.end,
+                **({"transcript": u.recognised_text} if transcript and u.recognised_text else {}),
+            }
+            for u in self.utterances
+        ]
+        messages = self.prompt.messages(parts[0])
+        content = messages[-1]["content"]
+        assert isinstance(content, list)
+        more = [{"type": "audio", **part} for part in parts[1:]]
+        return [*messages[:-1], {**messages[-1], "content": [*content[:1], *more, *content[1:]]}]
+
+    def read(self, attributes: Sequence[str] | None) -> list[Message]:
+        """What the text LLM is asked that reads the true description: the ceiling."""
+        style = self.prompt.style or "desta"
+        return self._described([describe(u, style, attributes) for u in self.utterances])
+
+    def transcribed(self) -> list[Message]:
+        """What the text LLM is asked that reads the recogniser's words alone: the cascade."""
+        style = self.prompt.style or "desta"
+        words = [u.model_copy(update={"text": u.recognised_text or ""}) for u in self.utterances]
+        return self._described([describe(u, style, []) for u in words])
+
+    def bare(self) -> list[Message]:
+        """What the text LLM is asked that is told nothing."""
+        return self.prompt.text_messages()
+
+    def _described(self, descriptions: Sequence[str]) -> list[Message]:
+        messages = self.heard(False)
+        assert len(audio_parts(messages)) == len(descriptions)
+        return describe_audio(messages, descriptions)
+
+
+@dataclass(frozen=True)
+class Task:
+    """Questions that are scored together."""
+
+    name: str
+    questions: tuple[Question, ...]
+    extract: Extract
+    metric: Metric = "accuracy"
+    version: str = "1"
+    """Changes when its scores can no longer be compared with older ones."""
+    rule: str = ""
+    """How a reply is scored, in words for the report."""
+    tolerant: Extract | None = None
+    """A second way to read a reply, where the official one asks for the very words; both are shown."""
+    schema: dict[str, Any] | None = None
+    """JSON schema that a reply is asked to keep to."""
+    open: bool = False
+    """Whether the prompt is this package's own and may be put in other words; a benchmark's may not."""
+
+
+def attribute_task(kind: str, utterances: Sequence[Utterance], prompt: Prompt) -> Task:
+    """Names of an attribute's value, or the words spoken where `kind` is `transcribe`, of labelled utterances."""
+    if kind == TRANSCRIBE:
+        said = tuple(Question((u,), prompt, u.text) for u in utterances if u.text)
+        return Task(kind, said, whole_reply, "wer", rule=WHOLE, open=True)
+    values = tuple(ATTRIBUTES[kind].values) if kind in ATTRIBUTES else ()
+    asked = [(u, str(value)) for u in utterances if (value := u.value(kind)) is not None]
+    if not values:  # no closed set is known: what occurs here is the set
+        values = tuple(sorted({value for _, value in asked}))
+    questions = tuple(Question((u,), prompt, value, values) for u, value in asked)
+    return Task(kind, questions, named_value, rule="the reply names the true value and no other", open=True)
+
+
+WHOLE = "word error rate of the whole reply"
+
+
+def whole_reply(question: Question, reply: str) -> str:
+    """The reply as it is."""
+    return reply
+
+
+def named_value(question: Question, reply: str) -> str | None:
+    """The one value that the reply names as whole words: by the synonyms of a known attribute, else by the choices."""
+    kind = question.prompt.kind
+    if kind in ATTRIBUTES and set(question.choices) <= set(ATTRIBUTES[kind].values):
+        return extract_value(kind, reply)
+    return named_choice(question, reply)
+
+
+def named_choice(question: Question, reply: str) -> str | None:
+    """The one choice that the reply names: by its words, or by its letter as `(a)`, `a)`, `a.` or alone.
+
+    A choice that lies within another that is named, as `sad` within `very sad`, does not count.
+    """
+    text = _plain(reply)
+    named = [c for c in question.choices if re.search(rf"(?<!\w){re.escape(_plain(c))}(?!\w)", text)]
+    named = [c for c in named if not any(c != other and _plain(c) in _plain(other) for other in named)]
+    if named:
+        return named[0] if len(named) == 1 else None
+    letters = set(re.findall(r"\(([a-z])\)", text)) or set(re.findall(r"^\s*([a-z])\s*(?:[).:]|$)", text))
+    at = [ord(letter) - ord("a") for letter in letters]
+    return question.choices[at[0]] if len(at) == 1 and at[0] < len(question.choices) else None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.lower().split())

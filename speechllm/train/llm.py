@@ -1,0 +1,43 @@
+"""How the frozen LLM runs in training: attention kernels, activation checkpointing, compiled layers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from speechllm.config import ModelConfig
+from speechllm.errors import SpeechLLMError
+from speechllm.models.modeling import SpeechLLM
+
+
+def set_up(language_model: Any, config: ModelConfig) -> None:
+    """Prepares a loaded LLM as the config says; none of it changes what is computed, beyond rounding.
+
+    Raises:
+        SpeechLLMError: the attention implementation is not known or not installed.
+    """
+    if config.attention is not None:
+        try:
+            language_model.set_attn_implementation(config.attention)
+        except (ValueError, ImportError) as error:
+            raise SpeechLLMError(f"model.attention {config.attention!r}: {error}") from error
+    if config.activation_checkpointing:
+        # transformers 5.2x gives the method a new name and warns of the old one
+        new = getattr(language_model, "activation_checkpointing_enable", None)
+        (new or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
+    if config.compile:
+        for layer in language_model.get_decoder().layers:
+            layer.compile(dynamic=True)  # lengths differ from batch to batch
+
+
+def training_mode(model: SpeechLLM) -> None:
+    """Puts the adapter into training mode, and lets the LLM's layers recompute their activations if they are to.
+
+    The LLM is in eval mode, and transformers recomputes only in layers that are training. The flag is set on the
+    layers alone, not on what is in them, so dropout stays off.
+    """
+    model.train()
+    for module in model.language_model.modules():
+        if isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing:
+            module.training = True

@@ -1,0 +1,132 @@
+"""A run: the model, the data and the files that the steps share."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import torch
+
+from speechllm import progress
+from speechllm.config import TrainConfig
+from speechllm.data.manifest import Utterance
+from speechllm.errors import SpeechLLMError
+from speechllm.export import TrainingFacts
+from speechllm.models.adapters import Adapter
+from speechllm.models.modeling import SpeechLLM
+from speechllm.models.processing import SpeechLLMProcessor
+from speechllm.models.reply import compute_dtype
+from speechllm.targets.records import TargetRecord
+from speechllm.train.data import MAX_CACHE_BYTES, AudioStore, Example
+from speechllm.train.features import feature_cache
+from speechllm.train.identity import Identity, identity
+from speechllm.train.objectives import OBJECTIVES, Context
+from speechllm.train.ranks import Ranks
+
+CALIBRATION_CLIPS = 256
+CHECKPOINT, BEST, LOG, STATE, CONFIG = "checkpoint", "best", "log.jsonl", "state.pt", "config.json"
+
+
+@dataclass
+class Run:
+    """A run under way: what the steps share."""
+
+    config: TrainConfig
+    model: SpeechLLM
+    context: Context
+    examples: dict[str, list[Example]]
+    state_file: Path
+    log_file: Path
+    config_file: Path
+    identity: Identity
+    facts: TrainingFacts
+    ranks: Ranks
+    started: float = field(default_factory=time.monotonic)
+
+
+def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
+    """The model with a fresh adapter drawn from the seed, and its processor."""
+    torch.manual_seed(config.seed)
+    model = SpeechLLM.from_references(
+        config.model.encoder,
+        config.model.llm,
+        dict(config.model.adapter),
+        dtype=compute_dtype(config.model.dtype),
+        audio_layers=config.model.audio_layers,
+        transcript=config.model.transcript,
+        lora=asdict(config.model.lora) if config.model.lora else None,
+        train_llm=config.model.train_llm,
+    )
+    return model, SpeechLLMProcessor.for_config(model.config)
+
+
+def make_context(
+    config: TrainConfig, model: SpeechLLM, processor: SpeechLLMProcessor, max_bytes: int = MAX_CACHE_BYTES
+) -> Context:
+    """What all objectives work with; at most `max_bytes` of encoded audio stay in memory."""
+    store = AudioStore(model, processor, max_bytes, feature_cache(config.data, model))
+    return Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
+
+
+def teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) -> list[TargetRecord]:
+    """Leaves out the replies that hold a control token of the LLM (HTML's `<s>`, say), and tells so."""
+    kept, reason = [], "all replies are empty"
+    for record in records:
+        try:
+            processor.check_reply(record.response)
+            kept.append(record)
+        except SpeechLLMError as error:
+            reason = f"{record.id!r}: {error}"
+    if not kept:
+        raise SpeechLLMError(f"no target can be learned; {reason}")
+    if len(kept) < len(records):
+        progress.console.print(
+            f"left out {len(records) - len(kept)} of {len(records)} targets, the last {reason}", markup=False
+        )
+    return kept
+
+
+def prepare(
+    config: TrainConfig,
+    context: Context,
+    utterances: Sequence[Utterance],
+    examples: Sequence[Example],
+    ranks: Ranks,
+) -> Run:
+    """Encodes the audio once and lays out the run's folder."""
+    context.model.config.system_prompt = common_system_prompt(examples)
+    context.audio.fill(utterances)
+    projector = context.model.multi_modal_projector
+    if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
+        projector.calibrate(*context.audio.get(utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]))
+    return Run(
+        config=config,
+        model=context.model,
+        context=context,
+        examples={
+            name: [Example(u) for u in utterances] if name == "embedding_alignment" else list(examples)
+            for name in OBJECTIVES
+        },
+        state_file=config.out / STATE,
+        log_file=config.out / LOG,
+        config_file=config.out / CONFIG,
+        identity=identity(config),
+        facts=_facts(config, utterances, examples),
+        ranks=ranks,
+    )
+
+
+def _facts(config: TrainConfig, utterances: Sequence[Utterance], examples: Sequence[Example]) -> TrainingFacts:
+    """What the model card tells of the run."""
+    datasets = {u.dataset or str(config.data.manifest) for u in utterances}
+    records = [example.target for example in examples if example.target is not None]
+    return TrainingFacts.of(records, sorted(datasets), sum(u.duration for u in utterances), config)
+
+
+def common_system_prompt(examples: Sequence[Example]) -> str | None:
+    """The system prompt of the targets if they share one: what the model should be asked under."""
+    first = [example.target.messages[0] for example in examples if example.target is not None]
+    systems = {str(message["content"]) if message["role"] == "system" else None for message in first}
+    return systems.pop() if len(systems) == 1 else None

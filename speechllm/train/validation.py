@@ -1,0 +1,82 @@
+"""Validation while a run trains: what the model says about clips that it does not learn from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from speechllm.config import StageConfig, ValidationConfig
+from speechllm.data.manifest import read_manifest
+from speechllm.models.reply import Sampling, SpeechReplier
+from speechllm.targets.records import read_targets, usable
+from speechllm.train.data import AudioStore, Example, conversation, pair_up
+from speechllm.train.llm import training_mode
+from speechllm.train.objectives import Context, CrossEntropy, Distillation
+from speechllm.train.run import teachable
+from speechllm.train.state import Position
+from speechllm.train.steps import split
+
+SAMPLE_TOKENS = 48
+"""Longest reply among the decoded samples."""
+
+
+class Validation:
+    """Loss, speech-text gap and a few replies on a manifest and targets of its own.
+
+    The clips are encoded once, and the recogniser's words are never withheld.
+    """
+
+    def __init__(self, config: ValidationConfig, context: Context) -> None:
+        utterances, records = read_manifest(config.manifest), usable(read_targets(config.targets))
+        self.examples: list[Example] = pair_up(utterances, teachable(records, context.processor))
+        store = AudioStore(context.model, context.processor)
+        self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0)
+        self.config = config
+        store.fill([example.utterance for example in self.examples])
+
+    def is_due(self, steps: int, of: int) -> bool:
+        """Whether to measure after so many steps of a stage."""
+        return steps % self.config.every == 0 or steps == of
+
+    def is_over(self, position: Position) -> bool:
+        """Whether the stage has gone without a new best for too long."""
+        return self.config.patience is not None and position.waited >= self.config.patience
+
+    @torch.no_grad()
+    def measure(self) -> dict[str, Any]:
+        """One validation; leaves the model in training mode.
+
+        Returns:
+            `loss`: cross-entropy a reply token; `kl`: divergence a reply token of what the model predicts after hearing
+            from what the same LLM predicts after reading the description, the speech-text gap; `samples`: replies.
+        """
+        self._context.model.eval()
+        loss = CrossEntropy(self._context, StageConfig(objective="cross_entropy", steps=1))
+        gap = Distillation(self._context, StageConfig(objective="distillation", steps=1, terms={"kl": 1.0}))
+        found = {"loss": self._mean(loss), "kl": self._mean(gap), "samples": self._samples()}
+        training_mode(self._context.model)
+        return found
+
+    def _mean(self, objective: CrossEntropy) -> float:
+        total, count = 0.0, 0
+        for batch in split(self.examples, self.config.batch_size):
+            loss, items = objective(batch, 0)
+            total, count = total + float(loss), count + items
+        return total / max(count, 1)
+
+    def _samples(self) -> list[dict[str, str]]:
+        """Greedy replies to examples that are spread over the targets."""
+        apart = max(1, len(self.examples) // max(self.config.samples, 1))
+        chosen = [e for e in self.examples[::apart][: self.config.samples] if e.target is not None]
+        if not chosen:
+            return []
+        transcript = self._context.model.config.transcript
+        asked = [conversation(e.target.messages, e.utterance, transcript=transcript) for e in chosen if e.target]
+        replies = SpeechReplier(self._context.model, self._context.processor)(asked, Sampling(SAMPLE_TOKENS), "samples")
+        return [
+            {"id": e.target.id, "wanted": e.target.response, "reply": reply.text}
+            for e, reply in zip(chosen, replies, strict=True)
+            if e.target
+        ]

@@ -1,0 +1,49 @@
+"""From the command line to the files that a scoring leaves behind."""
+
+import json
+
+import pytest
+
+from speechllm.cli import main
+from speechllm.eval.benchmarks.registry import BENCHMARKS
+
+ROWS = [
+    {"id": "1", "answer": "yes", "choices": ["yes", "no"], "task": "sound", "model_prediction": "Yes."},
+    {"id": "2", "answer": "yes", "choices": ["yes", "no"], "task": "sound"},
+]
+
+
+@pytest.fixture
+def responses(tmp_path):
+    path = tmp_path / "responses.json"
+    path.write_text(json.dumps(ROWS))
+    return path
+
+
+def test_score_prints_one_object_and_writes_it(responses, tmp_path, capsys):
+    assert main(["score", "mmau", str(responses), "--out", str(tmp_path / "out")]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == json.loads((tmp_path / "out/scores.json").read_text())
+    assert printed["metrics"]["Task-wise Accuracy"] == {"sound": 50.0}
+    assert (printed["items"], printed["missing"], printed["judge"]) == (2, 1, None)
+    rows = [json.loads(line) for line in (tmp_path / "out/rows.jsonl").read_text().splitlines()]
+    assert [(row["id"], row["verdict"]) for row in rows] == [("1", "right"), ("2", "missing")]
+    assert all(row["reason"] for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["mmao", "r.json"], "there is no benchmark 'mmao'; did you mean"),
+        (["zzz", "r.json"], "known: " + ", ".join(sorted(BENCHMARKS))),
+        (["mmau", "r.json", "--judge", "rules"], "mmau is scored by rules alone"),
+        (["sakura", "r.json", "--reference", "s.json"], "sakura compares with nothing"),
+        (["mmau"], "give at least one file of responses"),
+        (["mmau", "nowhere.json"], "nowhere.json: cannot be read"),
+        (["mmau", "r.json", "--judge", "rules", "--server", "http://localhost:1"], "needs no server"),
+    ],
+)
+def test_bad_input_ends_in_one_line(tmp_path, capsys, arguments, said):
+    assert main(["score", *arguments, "--out", str(tmp_path / "out")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

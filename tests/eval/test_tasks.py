@@ -1,0 +1,136 @@
+import json
+
+import pytest
+
+from speechllm.data.manifest import Utterance
+from speechllm.data.prompts import Prompt
+from speechllm.data.render import audio_parts
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.asking import SYSTEMS, ask, asked_as, responses_path
+from speechllm.eval.hearing import Answers, score
+from speechllm.eval.tasks import Question, Task, attribute_task, named_choice
+from speechllm.models.reply import Reply, Sampling
+from speechllm.testing.scripted import ScriptedReplier
+
+PROMPT = Prompt(id="p", kind="gender", text="Who speaks?", style="tags", system="Listen.")
+
+
+def clip(name, **values):
+    return Utterance(id=name, audio=f"{name}.wav", duration=1.0, sampling_rate=16_000, **values)
+
+
+def people(n):
+    return [clip(f"u{k}", attributes={"gender": ("female", "male")[k % 2]}, recognised_text=f"w{k}") for k in range(n)]
+
+
+def test_each_system_is_told_what_it_may_know():
+    question = attribute_task("gender", people(1), PROMPT).questions[0]
+    asked = {system: asked_as(system, None, True)(question) for system in SYSTEMS}
+    assert audio_parts(asked["model"])[0] == {
+        "type": "audio",
+        "path": "u0.wav",
+        "start": None,
+        "end": None,
+        "transcript": "w0",
+    }
+    told = {s: [part.get("text") for part in asked[s][-1]["content"]] for s in SYSTEMS}
+    assert told["ceiling"] == ["<gender>female</gender>", "Who speaks?"]
+    assert told["cascade"] == ["<text>w0</text>", "Who speaks?"]
+    assert told["nothing"] == ["Who speaks?"]
+    assert {asked[s][0]["content"] for s in SYSTEMS} == {"Listen."}
+
+
+def test_two_clips_stand_before_the_question_in_order():
+    question = Question(tuple(people(2)), PROMPT, "no")
+    assert [p["path"] for p in audio_parts(question.heard(False))] == ["u0.wav", "u1.wav"]
+    assert question.heard(False)[-1]["content"][-1] == {"type": "text", "text": "Who speaks?"}
+    assert [p["text"] for p in question.read(None)[-1]["content"]] == [
+        "<gender>female</gender>",
+        "<gender>male</gender>",
+        "Who speaks?",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ("(b) sad", "sad"),
+        ("The answer is (c).", "very sad"),
+        ("a", "happy"),
+        ("B.", "sad"),
+        ("She is very sad.", "very sad"),
+        ("Happy or sad?", None),
+        ("unhappy", None),
+        ("d", None),
+        ("", None),
+        ("A person speaks.", None),
+    ],
+)
+def test_a_choice_is_named_by_its_words_or_its_letter(reply, said):
+    question = Question((clip("u"),), PROMPT, "sad", ("happy", "sad", "very sad"))
+    assert named_choice(question, reply) == said
+
+
+def test_scores_of_accuracy_and_chance():
+    task = attribute_task("gender", people(4), PROMPT)
+    replies = {
+        "model": ["A woman.", "A man.", "A woman or a man.", "male"],
+        "ceiling": ["female", "male", "female", "male"],
+        "cascade": ["male"] * 4,
+        "nothing": ["A woman."] * 4,
+    }
+    answers = Answers(task, {s: [Reply(text, "stop") for text in texts] for s, texts in replies.items()})
+    results = score([answers])
+    assert results["accuracy"]["gender"] == {"model": 0.75, "ceiling": 1.0, "cascade": 0.5, "chance": 0.5, "n": 4}
+    model = results["tasks"]["gender"]["systems"]["model"]
+    assert model["answered"] == 0.75
+    assert model["labels"] == ["female", "male", "(none)"]
+    assert model["confusion"] == [[1, 0, 1], [0, 2, 0]]
+    assert model["macro_f1"] == pytest.approx((2 / 3 + 1) / 2)
+    low, high = model["interval"]
+    assert low < 0.75 < high
+    assert results["agreement"] == 0.75
+    assert results["tasks"]["gender"]["ahead_of_cascade"] == {"difference": 0.25, "p_value": 1.0}
+
+
+def test_scores_of_transcripts():
+    task = attribute_task("transcribe", [clip("u", text="red green blue"), clip("v", text="black")], PROMPT)
+    texts = {"model": ["red green", "black"], "ceiling": ["Red, green, blue!", "black"]}
+    results = score([Answers(task, {s: [Reply(t, "stop") for t in said] for s, said in texts.items()})])
+    assert results["wer"] == 0.25
+    assert results["ceiling_wer"] == 0.0
+    assert results["accuracy"] == {}
+
+
+def test_replies_are_kept_and_a_torn_line_is_asked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr("speechllm.eval.asking.BATCH", 2)
+    task = attribute_task("gender", people(5), PROMPT)
+
+    def run():
+        replier = ScriptedReplier(lambda messages: messages[-1]["content"][0]["text"])
+        replies = ask(task, "cascade", asked_as("cascade"), replier, Sampling(), tmp_path)
+        return replies, len(replier.asked)
+
+    path = responses_path(tmp_path, "gender", "cascade")
+    replies, asked = run()
+    assert asked == 5
+    whole = path.read_bytes()
+    assert [json.loads(line)["label"] for line in whole.splitlines()] == ["female", "male", "female", "male", "female"]
+    assert run() == (replies, 0)
+    for kept in (0, 1, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:kept])
+        again, _ = run()
+        assert again == replies
+        assert path.read_bytes() == whole
+
+
+def test_replies_to_other_questions_are_not_taken(tmp_path):
+    replier = ScriptedReplier(lambda messages: "x")
+    task = attribute_task("gender", people(2), PROMPT)
+    ask(task, "model", asked_as("model"), replier, Sampling(), tmp_path)
+    other = Task(task.name, task.questions[::-1], task.extract)
+    with pytest.raises(SpeechLLMError, match=r"gender\.model\.jsonl:1: is a reply to another question"):
+        ask(other, "model", asked_as("model"), replier, Sampling(), tmp_path)
+    fewer = Task(task.name, task.questions[:1], task.extract)
+    with pytest.raises(SpeechLLMError, match=r"gender\.model\.jsonl:2: is no reply to task"):
+        ask(fewer, "model", asked_as("model"), replier, Sampling(), tmp_path)
