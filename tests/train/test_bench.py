@@ -86,7 +86,7 @@ def test_taps_are_looped_over_and_attention_is_plain_only_where_it_is_said(tiny)
 def test_the_command_prints_one_object(corpus, encoder_reference, llm_reference, capsys):
     command = ["bench", "train", str(corpus.manifest), str(corpus.targets), "--encoder", encoder_reference]
     command += ["--llm", llm_reference, "--adapter", "pooled", "--dtype", "float32", "--device", "cpu"]
-    assert main([*command, "--batch-size", "4", "--epochs", "1", "--profile", "True", "--json", "True"]) == 0
+    assert main([*command, "--batch-size", "4", "--epochs", "1", "--profile", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["modes"]) == {"all on", "all off"}
     on, off = found["modes"]["all on"], found["modes"]["all off"]

@@ -45,7 +45,7 @@ def test_the_command_prints_a_line_a_stage(resumable, monkeypatch, tmp_path, cap
     config = resumable(tmp_path / "run")
     monkeypatch.setattr("speechllm.config.load_toml", lambda *_: config)
     monkeypatch.setattr(find_rate, "STEPS", 30)
-    assert main(["train", "config.toml", "--find-lr", "True"]) == 0
+    assert main(["train", "config.toml", "--find-lr"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(" = ")[0] for line in lines] == ["stages.0.learning_rate", "stages.1.learning_rate"]
     assert not (config.out / "state.pt").exists()

@@ -21,7 +21,7 @@ Checkers = Mapping[str, type]
 _SEED = 0
 """Two official rows ask for the frequency of `!` and `#`, in whose place Google's checker draws a letter from a to z.
 
-So official scores move by +-0.2 from run to run. The seed is fixed so that a score can be repeated, not to hit a figure.
+So official scores move by +-0.2 from run to run. The seed is fixed so that a score can be repeated.
 """
 
 _GIVEN_LATER = {"prompt"}

@@ -65,7 +65,7 @@ def test_download_and_prepare_in_one_command(tmp_path, capsys, monkeypatch):
 
     monkeypatch.setattr("speechllm.data.download.fetch", fetch)
     command = ["prepare", str(RECIPES / "esc50"), str(tmp_path / "here"), str(tmp_path / "out"), "--download"]
-    assert main([*command, "True", "--parts", "master"]) == 0
+    assert main([*command, "--parts", "master"]) == 0
     assert f"{tmp_path / 'here' / 'ESC-50-master'}: downloaded" in capsys.readouterr().out
     assert [u.id for u in read_manifest(tmp_path / "out" / "fold1.jsonl")] == ["1-100032-A-0"]
 
