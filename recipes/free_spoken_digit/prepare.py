@@ -13,8 +13,8 @@ from speechllm.errors import SpeechLLMError
 DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 TEST_TAKES = 5  # the first takes of each digit by each speaker, as the corpus's README says
 
-URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/tags/v1.0.10.tar.gz"
-ARCHIVES = {"1.0.10": Archive(URL)}
+URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/refs/heads/master.zip"
+ARCHIVES = {"master": Archive(URL)}
 
 
 def download(folder: Path, parts: Sequence[str] = ()) -> Path:
@@ -25,7 +25,7 @@ def download(folder: Path, parts: Sequence[str] = ()) -> Path:
         parts: there is one.
     """
     fetch(ARCHIVES, folder, parts)
-    return folder / "free-spoken-digit-dataset-1.0.10"
+    return folder / "free-spoken-digit-dataset-master"
 
 
 def prepare(corpus_dir: Path, output_dir: Path) -> dict[str, Path]:

@@ -29,7 +29,7 @@ SERVER = "https://zenodo.org/records/1188976/files"
 ROOT = "RAVDESS"
 ARCHIVES = {
     "speech": Archive(f"{SERVER}/Audio_Speech_Actors_01-24.zip", "md5:bc696df654c87fed845eb13823edef8a", into=ROOT),
-    "song": Archive(f"{SERVER}/Audio_Song_Actors_01-24.zip", into=ROOT),
+    "song": Archive(f"{SERVER}/Audio_Song_Actors_01-24.zip", "md5:5411230427d67a21e18aa4d466e6d1b9", into=ROOT),
 }
 
 
