@@ -42,7 +42,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "score": evaluation.score,
     "export": models.export,
     "chat": models.chat,
-    "bench": {"generate": bench.bench_generate, "train": bench.bench_train},
+    "bench": {"generate": bench.bench_generate, "train": bench.bench_train, "load": bench.bench_load},
 }
 """In the order of the loop."""
 
@@ -51,7 +51,7 @@ GROUPS = {
     "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
-    "bench": "Speed on this machine: generate, train.",
+    "bench": "Speed on this machine: generate, train, load.",
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as json_library
+from pathlib import Path
 from typing import Any, Literal
 
 from rich import box
@@ -116,6 +117,30 @@ def bench_train(
         print(json_library.dumps(result))
         return
     _print_training(result)
+
+
+def bench_load(clips: int = 96, json: bool = False) -> None:
+    """Measures how fast audio is read, resampled, featurised and batched, beside `datasets` with torchaudio.
+
+    Clips of 2 to 15 s at 8, 22.05 and 44.1 kHz are made for it.
+
+    Args:
+        clips: How many.
+        json: Print one JSON object alone.
+    """
+    import tempfile
+
+    from speechllm.train import bench_load
+
+    with tempfile.TemporaryDirectory() as folder:
+        result = bench_load.bench_load(bench_load.make_clips(Path(folder), clips))
+    if json:
+        print(json_library.dumps(result))
+        return
+    for name in bench_load.LOADERS:
+        for workers, rates in result[name].items():
+            print(f"{name}, {workers} workers: " + ", ".join(f"{key} {value}" for key, value in rates.items()))
+    print(f"{result['ratio']} x the baseline, {result['ratio_unpadded']} x the one that pads no clip to 30 s")
 
 
 def _print_training(result: dict[str, Any]) -> None:

@@ -1,0 +1,38 @@
+"""A corpus of 100,000 lines is read and laid out in a gigabyte of memory."""
+
+import json
+import subprocess
+import sys
+
+LINES = 100_000
+
+FIRST_BATCH = """
+import json, resource, sys
+from pathlib import Path
+from speechllm.data.manifest import read_manifest
+from speechllm.data.mixture import Batches, Mixture, Source
+
+utterances = read_manifest(Path(sys.argv[1]))
+source = Source("corpus", [utterance.duration for utterance in utterances])
+batches = Batches(Mixture([source], seed=0, max_total_duration=240.0), rank=1, world=2)
+seconds = [source.lengths[draw.index] for draw in next(batches)]
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps({"utterances": len(utterances), "seconds": seconds, "peak_bytes": peak * 1024}))
+"""
+
+
+def test_a_hundred_thousand_lines_are_laid_out_in_a_gigabyte(tmp_path):
+    manifest = tmp_path / "large.jsonl"
+    with manifest.open("w", encoding="utf-8") as out:
+        for k in range(LINES):
+            attributes = {"gender": "female", "pitch": "low", "snr_db": 15.5}
+            line = {"id": f"u{k}", "audio": f"clips/{k}.flac", "duration": 1 + k % 290 / 10, "sampling_rate": 16_000}
+            out.write(json.dumps(line | {"text": "Twelve words. " * 6, "attributes": attributes}) + "\n")
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_BATCH, str(manifest)], capture_output=True, text=True, check=True, timeout=120
+    )
+    found = json.loads(done.stdout)
+    assert found["utterances"] == LINES
+    assert found["peak_bytes"] < 1 << 30
+    assert len(found["seconds"]) * max(found["seconds"]) <= 240
+    assert max(found["seconds"]) - min(found["seconds"]) < 2  # bucketed
