@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from speechllm.commands.arguments import Manifest, Out
 from speechllm.errors import SpeechLLMError
+
+if TYPE_CHECKING:
+    from speechllm.data.augmenting import Plan
 
 Pair = tuple[float, float]
 
@@ -83,29 +87,26 @@ def augment(
         seed: The same seed gives the same clips.
         processes: How many work at once; one a processor where not given.
     """
-    from pydantic import ValidationError
-
-    from speechllm.data.augmentation import Recipe
-    from speechllm.data.augmenting import MANIFEST, Plan, augment_all
+    from speechllm.data.augmenting import MANIFEST, augment_all
     from speechllm.data.bins import Limits, read_limits
-    from speechllm.data.jsonl import explain
     from speechllm.data.manifest import read_manifest
 
+    changes = {"speed": speed, "pitch": pitch, "reverberation": reverberation, "noise": noise, "gain": gain}
+    recipe = {**changes, "clipping": clipping, "codecs": codecs, "chance": chance}
     between = Limits() if limits is None else read_limits(limits)
-    try:
-        recipe = Recipe(
-            speed=speed,
-            pitch=pitch,
-            reverberation=reverberation,
-            noise=noise,
-            gain=gain,
-            clipping=clipping,
-            codecs=codecs,  # checked there
-            chance=chance,
-        )
-        plan = Plan(recipe=recipe, copies=copies, join=join, gap=gap, seed=seed, limits=between)
-    except ValidationError as error:
-        raise SpeechLLMError(f"augment: --{explain(error, Plan)}") from error
+    plan = _plan(recipe=recipe, copies=copies, join=join, gap=gap, seed=seed, limits=between)
     background = () if noises is None else read_manifest(noises)
     made = augment_all(read_manifest(manifest), out, plan, background, processes)
     print(f"{out / MANIFEST}: {len(made)} clips")
+
+
+def _plan(**values: Any) -> Plan:
+    from pydantic import ValidationError
+
+    from speechllm.data.augmenting import Plan
+    from speechllm.data.jsonl import explain
+
+    try:
+        return Plan.model_validate(values)
+    except ValidationError as error:
+        raise SpeechLLMError(f"--{explain(error, Plan).removeprefix('recipe.')}") from error

@@ -58,23 +58,27 @@ ATTRIBUTES: dict[str, AttributeName] = {
         {"slow": ("slow", "slowly", "slower"), "fast": ("fast", "faster", "quick", "quickly", "rapid", "rapidly")},
     ),
     "snr_db": AttributeName("Signal-to-Noise Ratio"),
-    "pitch_hz": AttributeName("Pitch in Hertz"),
-    "syllables_per_second": AttributeName("Syllables per second"),
-    "nuclei_per_second": AttributeName("Syllables heard per second"),
-    "volume_dbfs": AttributeName("Volume in dBFS"),
-    "loudness_lufs": AttributeName("Loudness in LUFS"),
-    "rt60_s": AttributeName("Reverberation time in seconds"),
-    "silence_share": AttributeName("Share of silence"),
-    "bandwidth_hz": AttributeName("Bandwidth in Hertz"),
-    "clipped_share": AttributeName("Share of clipped samples"),
 }
 """In the order in which descriptions mention them. Attributes outside it are described too, after these."""
+
+_MEASURES = {
+    "pitch_hz": "Pitch in Hertz",
+    "syllables_per_second": "Syllables per second",
+    "nuclei_per_second": "Syllables heard per second",
+    "volume_dbfs": "Volume in dBFS",
+    "loudness_lufs": "Loudness in LUFS",
+    "rt60_s": "Reverberation time in seconds",
+    "silence_share": "Share of silence",
+    "bandwidth_hz": "Bandwidth in Hertz",
+    "clipped_share": "Share of clipped samples",
+}
+"""Measured numbers, with their units; no prompt asks for them."""
 
 
 def display_name(attribute: str) -> str:
     """What a description calls an attribute: `speaking_rate` -> `Speaking speed`."""
     known = ATTRIBUTES.get(attribute)
-    return known.display if known else attribute.replace("_", " ").capitalize()
+    return known.display if known else _MEASURES.get(attribute) or attribute.replace("_", " ").capitalize()
 
 
 def extract_value(attribute: str, reply: str) -> str | None:
