@@ -46,7 +46,7 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
     model, processor = build(config)
     records = teachable(records, processor)
     model.to(ranks.device)
-    set_up(model.language_model, config.model)
+    set_up(model.language_model, config.model, model.lora_gate)
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
