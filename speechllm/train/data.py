@@ -44,8 +44,8 @@ def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) ->
     for target in targets:
         if not target.utterance_id:
             raise SpeechLLMError(
-                f"target {target.id!r} is text only ({target.strategy}): the LLM is frozen, so no adapter learns"
-                " from it; leave that strategy out of this run's targets"
+                f"target {target.id!r} is text only ({target.strategy}): an adapter does not learn from it;"
+                " leave that strategy out of this run's targets"
             )
         if target.utterance_id not in known:
             raise SpeechLLMError(

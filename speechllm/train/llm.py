@@ -8,11 +8,14 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from speechllm.config import ModelConfig
 from speechllm.errors import SpeechLLMError
+from speechllm.models.lora import Gate
 from speechllm.models.modeling import SpeechLLM
 
 
-def set_up(language_model: Any, config: ModelConfig) -> None:
+def set_up(language_model: Any, config: ModelConfig, gate: Gate | None = None) -> None:
     """Prepares a loaded LLM as the config says; but for quantisation none of it changes more than rounding.
+
+    `gate` is that of its low-rank updates, which have to act in recomputed layers where they acted before.
 
     Raises:
         SpeechLLMError: the attention implementation is not known or not installed, or torchao is not.
@@ -27,7 +30,9 @@ def set_up(language_model: Any, config: ModelConfig) -> None:
     if config.activation_checkpointing:
         # transformers 5.2x gives the method a new name and warns of the old one
         new = getattr(language_model, "activation_checkpointing_enable", None)
-        (new or language_model.gradient_checkpointing_enable)({"use_reentrant": False})
+        (new or language_model.gradient_checkpointing_enable)(
+            {"use_reentrant": False} | ({} if gate is None else {"context_fn": gate.checkpoint_contexts})
+        )
     if config.compile:
         for layer in language_model.get_decoder().layers:
             layer.compile(dynamic=True)  # lengths differ from batch to batch

@@ -57,7 +57,7 @@ def load(config: TrainConfig) -> Run:
     utterances, records = leave_out_broken(utterances, records, config.data.max_broken)
     model, processor = build(config)
     records = teachable(records, processor)
-    set_up(model.language_model, config.model)
+    set_up(model.language_model, config.model, model.lora_gate)
     model.to(ranks.device)
     if config.model.shard:
         shard(model.language_model)

@@ -48,6 +48,10 @@ class Run:
 
 def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
     """The model with a fresh adapter drawn from the seed, and its processor."""
+    if (config.model.lora or config.model.train_llm) and (config.model.shard or config.model.compile):
+        raise SpeechLLMError(
+            "model.lora and model.train_llm do not go with model.shard and model.compile: leave one out"
+        )
     torch.manual_seed(config.seed)
     model = SpeechLLM.from_references(
         config.model.encoder,

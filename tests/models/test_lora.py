@@ -9,9 +9,10 @@ from speechllm.export import write_checkpoint
 from speechllm.models.decoding import Decoder
 from speechllm.models.lora import add_lora
 from speechllm.testing.corpus import SYSTEM, tone
-from speechllm.train import loop
+from speechllm.train import loop, steps
 from speechllm.train.data import AudioStore, pair_up
-from speechllm.train.objectives import Context
+from speechllm.train.llm import set_up, training_mode
+from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": "all-linear", "where": "audio"}
@@ -198,19 +199,44 @@ def test_save_and_load_give_the_same_logits_bit_for_bit(kind, corpus, train_conf
 
 def test_a_killed_run_goes_on_to_the_same_weights(corpus, train_config, tmp_path, monkeypatch):
     changes = {"model": TRAINED["audio"], "stages": CROSS_ENTROPY, "save_every": 1}
-    rate = loop.learning_rate
+    rate = steps.learning_rate
     whole = run_of(train_config(tmp_path / "whole", **changes), corpus)
     loop.fit(whole)
     config = train_config(tmp_path / "killed", **changes)
     killed = run_of(config, corpus)
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "learning_rate", lambda stage, step: rate(stage, step) if step < 2 else 1 / 0)
+        patch.setattr(steps, "learning_rate", lambda stage, step: rate(stage, step) if step < 2 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             loop.fit(killed)
     again = run_of(config, corpus)
     loop.fit(again)
     for name, tensor in whole.model.adapter_state().items():
         assert torch.equal(again.model.adapter_state()[name], tensor), name
+
+
+@pytest.mark.parametrize("kind", ["audio", "everywhere"])
+def test_activation_checkpointing_trains_the_same_updates(kind, corpus, train_config, tmp_path):
+    """Distillation uses the LLM without the updates between the forward pass that learns and its backward pass."""
+    found = []
+    for on in (False, True):
+        model = {"lora": {**TRAINED[kind]["lora"], "dropout": 0.0}, "activation_checkpointing": on}
+        stages = [{"objective": "distillation", "steps": 1, "batch_size": 4}]
+        run = run_of(train_config(tmp_path / str(on), model=model, stages=stages), corpus)
+        set_up(run.model.language_model, run.config.model, run.model.lora_gate)
+        training_mode(run.model)
+        loss, _ = OBJECTIVES["distillation"](run.context, run.config.stages[0])(run.examples["distillation"][:4], 0)
+        loss.backward()
+        found.append({name: p.grad for name, p in run.model.adapter_state().items() if "lora_B" in name})
+    assert found[0]
+    for name, gradient in found[0].items():
+        assert bool(gradient.any())
+        torch.testing.assert_close(found[1][name], gradient)
+
+
+@pytest.mark.parametrize("changes", [{"shard": True}, {"compile": True}])
+def test_what_is_not_made_for_a_learning_llm_is_refused(changes, train_config, tmp_path):
+    with pytest.raises(SpeechLLMError, match=r"model\.lora and model\.train_llm do not go with"):
+        loop.build(train_config(tmp_path, model={**TRAINED["audio"], **changes}))
 
 
 def test_dropout_of_the_updates_is_on_in_training_only(encoder_reference, llm_reference):

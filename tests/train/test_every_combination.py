@@ -131,7 +131,8 @@ def learn(context, examples, stage, steps, rate=0.01):
 
 COMBINATIONS = [
     *((adapter, "frozen", name) for adapter in ADAPTERS for name in ("cross_entropy", "kl", "on_policy")),
-    *(("pooled", llm, name) for llm in ("lora", "full") for name in ("cross_entropy", "kl", "on_policy")),
+    *(("pooled", "lora", name) for name in ("cross_entropy", "kl", "on_policy")),
+    *(("pooled", "full", name) for name in ("cross_entropy", "kl")),
     *(("pooled", "frozen", name) for name in OBJECTIVES_AND_TERMS if name not in ("cross_entropy", "kl", "on_policy")),
 ]
 
