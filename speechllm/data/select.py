@@ -66,8 +66,10 @@ def split_by_speaker(
     random.Random(seed).shuffle(order)
     missing = {name: share / sum(shares.values()) * sum(seconds.values()) for name, share in shares.items()}
     place = dict[tuple[str | None, str], str]()
-    for speaker in order:
-        place[speaker] = max(missing, key=missing.__getitem__)
+    for number, speaker in enumerate(order):
+        waiting = [name for name in shares if name not in place.values()]
+        open_to = waiting if len(order) - number <= len(waiting) else list(missing)  # none is left empty
+        place[speaker] = max(open_to, key=missing.__getitem__)
         missing[place[speaker]] -= seconds[speaker]
     splits: dict[str, list[Utterance]] = {name: [] for name in shares}
     for utterance in utterances:

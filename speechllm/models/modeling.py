@@ -309,6 +309,8 @@ class SpeechLLM(PreTrainedModel):
             length, cache = self.prefix.find(self.language_model, input_ids, labels, attention_mask, audio)
             input_ids, labels = input_ids[:, length:], labels[:, length:]
             kwargs |= {} if cache is None else {"past_key_values": cache}
+            if length and kwargs.get("position_ids") is not None:
+                kwargs["position_ids"] = kwargs["position_ids"][:, length:]
         inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)
         predicts = nn.functional.pad(labels[:, 1:] != -100, (0, 1))  # row t predicts token t + 1
         with rows_only(self.language_model, predicts), self._hearing(input_ids):
