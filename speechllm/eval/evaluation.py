@@ -22,7 +22,7 @@ from speechllm.eval.tasks import Question, Task
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
-from speechllm.models.reply import Replier, Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
+from speechllm.models.reply import Replier, Sampling, SpeechReplier, UntouchedReplier, compute_device, compute_dtype
 from speechllm.models.served import ServedReplier
 from speechllm.targets.records import TargetRecord
 
@@ -59,7 +59,7 @@ def evaluate(
     processor = SpeechLLMProcessor.from_pretrained(checkpoint)
     _settle(out, checkpoint, config, model)
     tasks = recognised(asked_tasks(tasks, config), model, out / RECOGNISED)
-    text = TextReplier(model.language_model, processor.tokenizer)
+    text = UntouchedReplier(model, processor.tokenizer)
     repliers = {s: SpeechReplier(model, processor) if s == MODEL else text for s in SYSTEMS}
     answered = _ask(tasks, repliers, out, config, model.config.transcript)
     results = score(answered)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -76,7 +77,8 @@ def _divergences(
     for conversations in (heard, read):
         inputs = processor(conversations, replies, complete).to(model.device)
         lengths.append((inputs["labels"][:, 1:] != -100).sum(1).tolist())
-        rows.append(model.predict_replies(**inputs))
+        with model.untouched() if conversations is read else nullcontext():
+            rows.append(model.predict_replies(**inputs))
     if lengths[0] != lengths[1]:
         ids = ", ".join(record.id for record in batch)
         raise SpeechLLMError(f"targets {ids}: a reply is tokenised differently after audio and after text")

@@ -200,7 +200,7 @@ class SpeechLLM(PreTrainedModel):
                 yield
             return
         if not self._published:  # in a list, so that it is no part of this module
-            self._published.append(load_llm(self.config, self.dtype).requires_grad_(False).eval())
+            self._published.append(load_llm(self.config, self.language_model.dtype).requires_grad_(False).eval())
         trained = self.language_model
         self.language_model = self._published[0].to(self.device)
         try:

@@ -132,6 +132,21 @@ class TextReplier:
             )
 
 
+class UntouchedReplier:
+    """The LLM of a speech LLM as it was published, whatever training has done to it; conversations hold no audio."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self._model = model
+        self._tokenizer = tokenizer
+
+    def __call__(
+        self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = "replies"
+    ) -> list[Reply]:
+        """See `Replier`."""
+        with self._model.untouched():
+            return TextReplier(self._model.language_model, self._tokenizer)(conversations, sampling, description)
+
+
 class SpeechReplier:
     """A speech LLM; audio parts carry `path`, `url` or `audio`, and a `transcript` where the model takes one."""
 

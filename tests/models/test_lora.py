@@ -8,6 +8,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
 from speechllm.models.decoding import Decoder
 from speechllm.models.lora import add_lora
+from speechllm.models.reply import Sampling, TextReplier, UntouchedReplier
 from speechllm.testing.corpus import SYSTEM, tone
 from speechllm.train import loop, steps
 from speechllm.train.data import AudioStore, pair_up
@@ -80,6 +81,22 @@ def test_everywhere_text_runs_the_changed_llm_unless_told_otherwise(encoder_refe
     with model.untouched():
         assert torch.equal(logits(model, **inputs), logits(untouched, **inputs))
     assert not torch.allclose(logits(model, **inputs), logits(untouched, **inputs), atol=0.01)
+
+
+@pytest.mark.parametrize("changes", [{"lora": {**LORA, "where": "everywhere"}}, {"train_llm": True}])
+def test_the_untouched_llm_can_be_asked_beside_the_one_that_learned(
+    changes, encoder_reference, llm_reference, untouched
+):
+    model, processor = build(encoder_reference, llm_reference, **changes)
+    with torch.no_grad():
+        for parameter in model.adapter_state().values():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    asked, sampling = [ask("Who is it?"), ask("Why?")], Sampling(max_new_tokens=8)
+    mine, published = (TextReplier(llm, processor.tokenizer) for llm in (model.language_model, untouched))
+    expected = published(asked, sampling)
+    assert UntouchedReplier(model, processor.tokenizer)(asked, sampling) == expected
+    assert mine(asked, sampling) != expected
+    assert mine.model is model.language_model
 
 
 def test_the_update_is_masked_at_every_position_without_audio(gated, untouched):
