@@ -10,7 +10,7 @@ from speechllm.models.decoding import Decoder
 from speechllm.models.lora import add_lora
 from speechllm.models.reply import Sampling, TextReplier, UntouchedReplier
 from speechllm.testing.corpus import SYSTEM, tone
-from speechllm.train import loop, steps
+from speechllm.train import loop
 from speechllm.train.data import AudioStore, pair_up
 from speechllm.train.llm import set_up, training_mode
 from speechllm.train.objectives import OBJECTIVES, Context
@@ -216,13 +216,13 @@ def test_save_and_load_give_the_same_logits_bit_for_bit(kind, corpus, train_conf
 
 def test_a_killed_run_goes_on_to_the_same_weights(corpus, train_config, tmp_path, monkeypatch):
     changes = {"model": TRAINED["audio"], "stages": CROSS_ENTROPY, "save_every": 1}
-    rate = steps.learning_rate
+    rate = loop.learning_rate
     whole = run_of(train_config(tmp_path / "whole", **changes), corpus)
     loop.fit(whole)
     config = train_config(tmp_path / "killed", **changes)
     killed = run_of(config, corpus)
     with monkeypatch.context() as patch:
-        patch.setattr(steps, "learning_rate", lambda stage, step: rate(stage, step) if step < 2 else 1 / 0)
+        patch.setattr(loop, "learning_rate", lambda stage, step: rate(stage, step) if step < 2 else 1 / 0)
         with pytest.raises(ZeroDivisionError):
             loop.fit(killed)
     again = run_of(config, corpus)
