@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
-import soundfile
 
-from speechllm.audio.io import SAMPLING_RATE, audio_info, load_audio
 from speechllm.data.jsonl import written_aside
-from speechllm.errors import SpeechLLMError
 from speechllm.eval.figures import BARS, accuracy_figure, curve_figure, svg, times_figure
+from speechllm.eval.page import embedded_audio, render
 from speechllm.eval.table import COLUMNS, duration, memory, number, part, percent, stage_seconds, total_seconds
 
 LONGEST_CLIP_S = 60.0
@@ -84,11 +78,8 @@ def write_report(
         SpeechLLMError: the file system refuses; an older page at `path` still stands.
     """
     path = Path(path)
-    source = resources.files("speechllm.eval").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(source).render(
+    page = render(
+        "report.html.jinja",
         title=title,
         tiles=_tiles(results),
         accuracy=_accuracy_panels(results),
@@ -102,7 +93,7 @@ def write_report(
         command=results.get("command") or "",
     )
     with written_aside(path) as out:
-        out.write(page.encode("utf-8", "replace").decode("utf-8"))
+        out.write(page)
     return path
 
 
@@ -188,16 +179,7 @@ def _curve_panels(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _clip_view(clip: Clip) -> dict[str, Any]:
-    audio, cut = "", False
-    try:
-        cut = audio_info(clip.audio)[0] > LONGEST_CLIP_S
-        samples = load_audio(clip.audio, end=LONGEST_CLIP_S if cut else None)
-    except SpeechLLMError:  # a page with a silent clip is worth more than no page
-        pass
-    else:
-        buffer = io.BytesIO()
-        soundfile.write(buffer, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
-        audio = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    audio, cut = embedded_audio(clip.audio, LONGEST_CLIP_S)
     attributes = [(name.replace("_", " "), value) for name, value in clip.attributes.items()]
     said = f"first {LONGEST_CLIP_S:g} s" if cut else ""
     return {"clip": clip, "audio": audio, "note": said, "attributes": attributes}
