@@ -23,6 +23,8 @@ from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype
 
 RESPONSES, RECOGNISED, RESULTS, SETTINGS = "responses", "recognised.json", "results.json", "evaluation.json"
+ANSWERS = "answers.json"
+"""What each reply was found to answer: task -> system -> a value or null for each line of its responses."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class Evaluated:
 def evaluate(checkpoint: str, tasks: Sequence[Task], out: Path, config: EvaluationConfig) -> Evaluated:
     """Asks first and scores after; killed and called again, it goes on where it was.
 
-    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json.
+    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json and answers.json.
 
     Raises:
         SpeechLLMError: `out` holds the replies of another checkpoint or of other settings.
@@ -67,6 +69,8 @@ def evaluate(checkpoint: str, tasks: Sequence[Task], out: Path, config: Evaluati
     results = score(answered)
     if config.retention:
         results["text_retention"] = text_retention(model, processor)
+    found = {answers.task.name: {s: answers.extracted(s) for s in answers.replies} for answers in answered}
+    write_json(found, out / ANSWERS)
     write_json(results, out / RESULTS)
     return Evaluated(results, answered)
 

@@ -174,3 +174,48 @@ def _themed(drawing: str) -> str:
     for colour, variable in _THEME.items():
         drawing = drawing.replace(colour, f"var(--{variable})")
     return drawing
+
+
+@matplotlib.rc_context(_STYLE)
+def group_figure(names: Sequence[str], cells: Sequence[Mapping[str, float]]) -> Figure:
+    """A bar a run for the model's accuracy, with ceiling, cascade and chance as marks on it.
+
+    Args:
+        names: of the runs, from top to bottom.
+        cells: shares of each run by `model`, `ceiling`, `cascade` and `chance`; what is missing is not drawn.
+    """
+    figure, axes = _figure(_NARROW, 0.5 + 0.42 * len(names))
+    for at, cell in enumerate(cells):
+        if "model" in cell:
+            axes.barh(at, cell["model"], height=0.56, color=_MODEL)
+            axes.text(1.03, at, percent(cell["model"]), va="center", weight="bold")
+        for key, colour, line in (("ceiling", _CEILING, "-"), ("cascade", _CASCADE, "-"), ("chance", _INK, ":")):
+            if key in cell:
+                axes.vlines(cell[key], at - 0.4, at + 0.4, color=colour, linewidth=3 if line == "-" else 1.6, ls=line)
+    axes.set_yticks(range(len(names)), [name if len(name) <= 20 else "…" + name[-19:] for name in names])
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.set_xlim(0, 1.2)
+    axes.xaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
+    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
+    axes.spines["bottom"].set_bounds(0, 1)
+    axes.tick_params(axis="y", length=0, labelcolor=_INK)
+    return figure
+
+
+@matplotlib.rc_context(_STYLE)
+def course_figure(names: Sequence[str], series: Mapping[str, Sequence[float | None]]) -> Figure:
+    """Values over the runs in the order given, a line each of `model`, `ceiling`, `cascade`, `chance` or another."""
+    figure, axes = _figure(_NARROW, 2.6)
+    colours = {**BARS, "chance": _MUTED}
+    for key, values in series.items():
+        y = np.array([np.nan if value is None else value for value in values], dtype=float)
+        dashed = "--" if key == "chance" else "-"
+        axes.plot(range(len(names)), y, dashed, color=colours.get(key, _MODEL), marker="o", markersize=5, label=key)
+    short = [name if len(name) <= 14 else "…" + name[-13:] for name in names]
+    axes.set_xticks(
+        range(len(names)), short, rotation=30 if len(names) > 3 else 0, ha="right" if len(names) > 3 else "center"
+    )
+    axes.margins(x=0.08, y=0.15)
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=12, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
