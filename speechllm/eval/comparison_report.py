@@ -98,7 +98,7 @@ def _plain(value: float | None) -> str:
 
 
 def _group_panels(found: Mapping[str, Any]) -> list[dict[str, Any]]:
-    panels = []
+    panels: list[dict[str, Any]] = []
     for row in found["groups"]:
         said = "; ".join(
             f"{name}: " + ", ".join(f"{key} {percent(share)}" for key, share in cell.items())
@@ -120,7 +120,7 @@ def _course_panels(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     for row in found["retention"]:
         if row["name"].rpartition(".")[2] != "n":
             series[row["name"]] = {row["name"]: row["values"]}
-    panels = []
+    panels: list[dict[str, Any]] = []
     for name, drawn in series.items():
         if drawn:
             said = "; ".join(f"{key}: " + ", ".join(map(_plain, line)) for key, line in drawn.items())
