@@ -17,6 +17,9 @@ HEARING = {"tasks", "accuracy", "mean_accuracy", "agreement", "wer", "ceiling_we
 ABOUT = {"seconds", "total_seconds", "peak_memory_bytes", "model", "data", "machine", "prompts", "command"}
 """Sections of results.json that tell of the run; any other section with numbers tells what the LLM kept."""
 
+MOST_LABELS = 16
+"""Of answers in a confusion matrix; where the options change with the question there are more, and nothing to see."""
+
 FEW = 3
 """Examples of each kind."""
 
@@ -74,7 +77,8 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         `runs` (names); `tasks`: rows with `task`, `group`, `metric`, `rule`, and `runs`, one cell a run or None: `n`,
         `chance` and, for each system, `value`, `interval`; `groups`: rows with `group` and `runs`, one cell a run:
         mean accuracy over the group's tasks of each system and chance; `mean_accuracy` and `retention` (rows with
-        `name` and `values`), one value a run; `confusion` and `examples` of the models.
+        `name` and `values`), one value a run; `confusion` (of tasks with up to MOST_LABELS answers) and `examples`
+        of the models.
     """
     return {
         "runs": [run.name for run in runs],
@@ -146,7 +150,7 @@ def _confusions(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     for run in runs:
         for task, told in part(run.results, "tasks").items():
             scores = part(part(told, "systems"), MODEL)
-            if scores.get("confusion"):
+            if scores.get("confusion") and len(scores["labels"]) <= MOST_LABELS:
                 yield {"run": run.name, "task": task, "labels": scores["labels"], "counts": scores["confusion"]}
 
 
