@@ -40,6 +40,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "train": training.train,
     "eval": evaluation.evaluate,
     "score": evaluation.score,
+    "report": evaluation.report,
     "export": models.export,
     "chat": models.chat,
     "bench": {"generate": bench.bench_generate, "train": bench.bench_train, "load": bench.bench_load},

@@ -23,14 +23,14 @@ def corpus(out: Out, train: int = 400, test: int = 64, seed: int = 0) -> None:
 def prepare(
     corpus: Corpus, corpus_dir: CorpusDir, out: Out, download: bool = False, parts: tuple[str, ...] = ()
 ) -> None:
-    """Makes manifests of a public corpus, downloaded by you or by `--download True`; recipes/README.md lists them.
+    """Makes manifests of a public corpus, downloaded by you or by `--download`; recipes/README.md lists them.
 
     Args:
         corpus: Name of a recipe, or a folder with a prepare.py of your own.
-        corpus_dir: The unpacked corpus; with `--download True`, the folder to download it into.
+        corpus_dir: The unpacked corpus; with `--download`, the folder to download it into.
         out: Folder to write; one manifest a split.
         download: Fetch and unpack the corpus first, where its licence lets a program do that.
-        parts: With `--download True`: fetch these parts only, for instance dev-clean and test-clean of librispeech.
+        parts: With `--download`: fetch these parts only, for instance dev-clean and test-clean of librispeech.
     """
     from speechllm.data.manifest import read_manifest
     from speechllm.data.recipe import find_download, find_recipe

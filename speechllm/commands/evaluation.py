@@ -14,6 +14,7 @@ DEFAULTS = EvaluationConfig()
 
 BenchmarkName = Annotated[str, Positional, tyro.conf.arg(metavar="BENCHMARK")]
 Responses = Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="RESPONSES...")]
+EvaluationFolders = Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="DIR...")]
 
 
 def evaluate(
@@ -97,3 +98,16 @@ def score(
     registry.find(benchmark)
     inputs = Inputs(responses, questions, load_judge(judge, server), reference)
     print(json.dumps(registry.score(benchmark, inputs, out), indent=2, ensure_ascii=False))
+
+
+def report(folders: EvaluationFolders, out: Path) -> None:
+    """Shows evaluations side by side, such as several runs or the checkpoints of one, as a page with audio players.
+
+    Args:
+        folders: What `speechllm eval --out` wrote, in the order to show; from three on, values are drawn over it.
+        out: The HTML page (FILE.html); FILE.md and FILE.json beside it say the same.
+    """
+    from speechllm.eval.comparison_report import write_comparison
+
+    for path in write_comparison(folders, out):
+        print(path)

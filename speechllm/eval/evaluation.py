@@ -27,6 +27,8 @@ from speechllm.models.served import ServedReplier
 from speechllm.targets.records import TargetRecord
 
 RESPONSES, RECOGNISED, RESULTS, SETTINGS = "responses", "recognised.json", "results.json", "evaluation.json"
+ANSWERS = "answers.json"
+"""What each reply was found to answer: task -> system -> a value or null for each line of its responses."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def evaluate(
 
     With `targets`, utterances and the records about them, the speech-text gap is measured too.
 
-    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json.
+    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json and answers.json.
 
     Raises:
         SpeechLLMError: `out` holds the replies of another checkpoint or of other settings.
@@ -67,7 +69,7 @@ def evaluate(
         results["gap"] = speech_text_gap(model, processor, *targets)
     if config.retention != "none":
         results["text_retention"] = text_retention(model, processor, config.retention)
-    write_json(results, out / RESULTS)
+    _write(results, answered, out)
     return Evaluated(results, answered)
 
 
@@ -79,8 +81,14 @@ def evaluate_served(name: str, server: str, tasks: Sequence[Task], out: Path, co
     _keep_apart(out, name, {"served": [server, name], "max_new_tokens": config.max_new_tokens})
     answered = _ask(asked_tasks(tasks, config), {MODEL: ServedReplier(server, name)}, out, config, False)
     results = score(answered)
-    write_json(results, out / RESULTS)
+    _write(results, answered, out)
     return Evaluated(results, answered)
+
+
+def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> None:
+    found = {answers.task.name: {s: answers.extracted(s) for s in answers.replies} for answers in answered}
+    write_json(found, out / ANSWERS)
+    write_json(results, out / RESULTS)
 
 
 def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:

@@ -2,66 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import math
-import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
-import matplotlib
 import numpy as np
-import soundfile
-from markupsafe import Markup, escape
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
-from speechllm.audio.io import SAMPLING_RATE, audio_info, load_audio
 from speechllm.data.jsonl import written_aside
-from speechllm.errors import SpeechLLMError
+from speechllm.eval.figures import BARS, accuracy_figure, curve_figure, svg, times_figure
+from speechllm.eval.page import embedded_audio, render
 from speechllm.eval.table import COLUMNS, duration, memory, number, part, percent, stage_seconds, total_seconds
 
 LONGEST_CLIP_S = 60.0
 """Of a longer clip the page carries the beginning, so that it stays a page."""
-
-MOST_POINTS = 600
-"""Points of a curve that are drawn; more could not be told apart."""
-
-_INK, _MUTED, _LINE, _MODEL, _CEILING, _CASCADE = ("#010203", "#010204", "#010205", "#010206", "#010207", "#010208")
-_THEME = {_INK: "ink", _MUTED: "muted", _LINE: "line", _MODEL: "model", _CEILING: "ceiling", _CASCADE: "cascade"}
-"""Figures are drawn in stand-in colours that become the page's CSS variables, so they follow light and dark."""
-
-_STYLE = {
-    "svg.fonttype": "none",  # text stays text: it takes the page's font and can be selected
-    "text.parse_math": False,
-    "font.size": 13,
-    "text.color": _INK,
-    "axes.edgecolor": _LINE,
-    "axes.labelcolor": _MUTED,
-    "xtick.color": _LINE,
-    "ytick.color": _LINE,
-    "xtick.labelcolor": _MUTED,
-    "ytick.labelcolor": _MUTED,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-}
-
-_NARROW, _WIDE = 5.0, 6.0
-"""Inches at 72 points: 360 and 432 units, about a phone's width, so that letters keep their size on one."""
 
 _OBJECTIVES = {
     "embedding_alignment": "Warm-up: onto the LLM's own embeddings",
     "cross_entropy": "Self-output: the LLM's own replies",
     "distillation": "Distillation: what the LLM says that reads",
 }
-
-_BARS = {"model": _MODEL, "ceiling": _CEILING, "cascade": _CASCADE}
 
 _NAMES = {
     "llm": "LLM",
@@ -117,11 +78,8 @@ def write_report(
         SpeechLLMError: the file system refuses; an older page at `path` still stands.
     """
     path = Path(path)
-    source = resources.files("speechllm.eval").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    page = environment.from_string(source).render(
+    page = render(
+        "report.html.jinja",
         title=title,
         tiles=_tiles(results),
         accuracy=_accuracy_panels(results),
@@ -135,7 +93,7 @@ def write_report(
         command=results.get("command") or "",
     )
     with written_aside(path) as out:
-        out.write(page.encode("utf-8", "replace").decode("utf-8"))
+        out.write(page)
     return path
 
 
@@ -182,7 +140,7 @@ def _accuracy_panels(results: Mapping[str, Any]) -> list[dict[str, Any]]:
     accuracy = part(results, "accuracy")
     for name in accuracy:
         row = {key: number(part(accuracy, name).get(key)) for key in (*COLUMNS, "n")}
-        bars = [key for key in _BARS if row[key] is not None]
+        bars = [key for key in BARS if row[key] is not None]
         if not bars:
             continue
         shown, n, model = str(name).replace("_", " "), row["n"], row["model"]
@@ -190,9 +148,9 @@ def _accuracy_panels(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         said = ", ".join(f"{key} {percent(row[key])}" for key in COLUMNS if row[key] is not None)
         if interval:
             said += f"; 95 % interval of the model {percent(interval[0])} to {percent(interval[1])}"
-        svg = _svg(_accuracy_figure(row, interval), f"accuracy{len(panels)}", f"Accuracy on {shown}: {said}.")
+        drawn = svg(accuracy_figure(row, interval), f"accuracy{len(panels)}", f"Accuracy on {shown}: {said}.")
         size = None if n is None else f"{n:.0f}"
-        panels.append({"name": shown, "n": size, "svg": svg, "bars": bars, "interval": bool(interval)})
+        panels.append({"name": shown, "n": size, "svg": drawn, "bars": bars, "interval": bool(interval)})
     return panels
 
 
@@ -213,24 +171,15 @@ def _curve_panels(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
         said = f"{len(loss)} steps; loss {first:.3g} at first, {last:.3g} at last"
         speeds = [s for s in (number(entry.get("examples_per_second")) for entry in steps) if s is not None]
         name = _OBJECTIVES.get(objective, objective.replace("_", " ")) or "Training"
-        figure = _curve_figure(steps, loss, logarithmic=objective == "embedding_alignment" and bool((loss > 0).all()))
-        svg = _svg(figure, f"curve{len(panels)}", f"Learning curve of {name}: {said}.")
+        figure = curve_figure(steps, loss, logarithmic=objective == "embedding_alignment" and bool((loss > 0).all()))
+        drawn = svg(figure, f"curve{len(panels)}", f"Learning curve of {name}: {said}.")
         said += f"; {np.median(speeds):.3g} examples/s" if speeds else ""
-        panels.append({"name": f"{len(panels) + 1}. {name}", "note": said, "svg": svg})
+        panels.append({"name": f"{len(panels) + 1}. {name}", "note": said, "svg": drawn})
     return panels
 
 
 def _clip_view(clip: Clip) -> dict[str, Any]:
-    audio, cut = "", False
-    try:
-        cut = audio_info(clip.audio)[0] > LONGEST_CLIP_S
-        samples = load_audio(clip.audio, end=LONGEST_CLIP_S if cut else None)
-    except SpeechLLMError:  # a page with a silent clip is worth more than no page
-        pass
-    else:
-        buffer = io.BytesIO()
-        soundfile.write(buffer, samples, SAMPLING_RATE, format="FLAC", subtype="PCM_16")
-        audio = "data:audio/flac;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    audio, cut = embedded_audio(clip.audio, LONGEST_CLIP_S)
     attributes = [(name.replace("_", " "), value) for name, value in clip.attributes.items()]
     said = f"first {LONGEST_CLIP_S:g} s" if cut else ""
     return {"clip": clip, "audio": audio, "note": said, "attributes": attributes}
@@ -268,7 +217,7 @@ def _times(results: Mapping[str, Any]) -> dict[str, Any] | None:
     said = f"{duration(total)} in all"
     said += "" if peak is None else f", {memory(peak)} of memory at the peak"
     alt = "Time of each stage: " + ", ".join(f"{name} {duration(value)}" for name, value in stages.items()) + "."
-    return {"svg": _svg(_times_figure(stages), "times", alt), "note": said}
+    return {"svg": svg(times_figure(stages), "times", alt), "note": said}
 
 
 def _facts(results: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -298,134 +247,3 @@ def _value(key: str, value: Any) -> str:
 def _share(value: Any) -> str:
     share = number(value)
     return "" if share is None else percent(share)
-
-
-# Figures
-
-
-@matplotlib.rc_context(_STYLE)
-def _accuracy_figure(row: Mapping[str, float | None], interval: tuple[float, float] | None) -> Figure:
-    """Bars of who answers how often right, from top to bottom, with chance as a line across them."""
-    shown = [key for key in _BARS if row[key] is not None]
-    figure, axes = _figure(_NARROW, 0.8 + 0.4 * len(shown))
-    for at, key in enumerate(shown):
-        share, chance = row[key] or 0.0, row["chance"]
-        axes.barh(at, share, height=0.62, color=_BARS[key])
-        end = share
-        if key == "model" and interval:
-            low, high = interval
-            axes.errorbar([(low + high) / 2], [at], xerr=[(high - low) / 2], color=_INK, linewidth=1.4, capsize=4)
-            end = max(high, share)
-        if chance is not None and end <= chance < end + 0.17:  # keep the number clear of the line
-            end = chance
-        axes.text(end + 0.02, at, percent(row[key]), va="center", weight="bold" if key == "model" else "normal")
-    axes.set_yticks(range(len(shown)), shown)
-    axes.set_ylim(len(shown) - 0.5, -0.9)  # room above the bars for the name of the line
-    chance = row["chance"]
-    if chance is not None:
-        axes.axvline(chance, color=_INK, linewidth=1.2, linestyle=(0, (3, 2)), ymax=1 - 0.18 / (len(shown) + 0.4))
-        axes.text(chance, -0.72, f"chance {percent(chance)}", ha="center", va="bottom", color=_MUTED, size=12)
-    axes.set_xlim(0, 1.18)
-    axes.xaxis.set_major_locator(FixedLocator([0, 0.5, 1]))
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
-    axes.spines["bottom"].set_bounds(0, 1)
-    axes.tick_params(axis="y", length=0, labelcolor=_INK)
-    return figure
-
-
-@matplotlib.rc_context(_STYLE)
-def _curve_figure(steps: Sequence[Mapping[str, Any]], loss: np.ndarray, *, logarithmic: bool) -> Figure:
-    """Loss over steps, each and smoothed, and the learning rate from zero at the bottom to its peak."""
-    figure, axes = _figure(_WIDE, 3.4)
-    x = np.array([entry["step"] for entry in steps], dtype=float)
-    every = math.ceil(len(x) / MOST_POINTS)
-    axes.plot(x[::every], loss[::every], color=_MODEL, linewidth=0.7, alpha=0.6)
-    axes.plot(x[::every], _smoothed(loss)[::every], color=_MODEL, linewidth=2.4)
-    if logarithmic:
-        axes.set_yscale("log")
-        wide = loss.max() / loss.min() > 10
-        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if wide else MaxNLocator(5))
-        axes.yaxis.set_minor_locator(NullLocator())
-    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    axes.set_xlabel("step")
-    axes.set_ylabel("loss (log scale)" if logarithmic else "loss", color=_MODEL)
-    rates = np.array([number(entry.get("learning_rate")) or 0.0 for entry in steps], dtype=float)
-    if rates.max() > 0:
-        _draw_learning_rate(axes.twinx(), x[::every], rates[::every])
-    return figure
-
-
-def _draw_learning_rate(axes: Axes, x: np.ndarray, rates: np.ndarray) -> None:
-    """A line without an axis, from zero at the bottom to its peak, which stands beside it."""
-    peak = float(rates.max())
-    axes.plot(x, rates, color=_MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
-    axes.set_ylim(0, 1.12 * peak)
-    axes.axis("off")
-    at = int(np.flatnonzero(rates >= 0.9 * peak)[-1])
-    room = at < 0.5 * len(x)
-    axes.annotate(
-        f"learning rate, up to {peak:g}",
-        (x[at], rates[at]),
-        xytext=(6, 2) if room else (-2, 5),
-        textcoords="offset points",
-        ha="left" if room else "right",
-        color=_MUTED,
-        size=12,
-    )
-
-
-def _smoothed(values: np.ndarray) -> np.ndarray:
-    """The mean over a window of a twentieth of the curve around each point, (steps,) -> (steps,)."""
-    half = max(len(values) // 40, 1)
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    at = np.arange(len(values))
-    low, high = np.maximum(at - half, 0), np.minimum(at + half + 1, len(values))
-    return (sums[high] - sums[low]) / (high - low)
-
-
-@matplotlib.rc_context(_STYLE)
-def _times_figure(stages: Mapping[str, float]) -> Figure:
-    figure, axes = _figure(_WIDE, 0.25 + 0.36 * len(stages))
-    longest = max(stages.values()) or 1.0
-    axes.barh(range(len(stages)), list(stages.values()), height=0.62, color=_MODEL)
-    for at, seconds in enumerate(stages.values()):
-        axes.text(seconds + 0.015 * longest, at, duration(seconds), va="center")
-    names = [name.replace("_", " ") for name in stages]
-    axes.set_yticks(range(len(names)), [name if len(name) <= 24 else name[:23] + "…" for name in names])
-    axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlim(0, 1.35 * longest)
-    axes.set_xticks([])
-    axes.spines["bottom"].set_visible(False)
-    axes.tick_params(axis="y", length=0, labelcolor=_INK)
-    return figure
-
-
-def _figure(width: float, height: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(width, height), layout="constrained", facecolor="none")
-    return figure, figure.add_subplot(facecolor="none")
-
-
-def _svg(figure: Figure, name: str, alt: str) -> Markup:
-    """The figure as SVG for the middle of a page, with ids of its own and `alt` for who cannot see it."""
-    buffer = io.StringIO()
-    with matplotlib.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # letters that the measuring font lacks: the page's font has them
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->|<style.*?</style>", "", buffer.getvalue(), flags=re.DOTALL)
-    opening, drawing = text[text.index("<svg") :].split(">", 1)
-    box = re.search(r'viewBox="[^"]*"', opening)
-    drawing = re.sub(r'\bid="', f'id="{name}-', drawing)
-    drawing = drawing.replace("url(#", f"url(#{name}-").replace('xlink:href="#', f'href="#{name}-')
-    return Markup(f'<svg {box[0] if box else ""} role="img" aria-label="{escape(alt)}">{_themed(drawing)}')
-
-
-def _themed(drawing: str) -> str:
-    """The drawing in the page's font and in the page's colours."""
-    # Older matplotlib writes `font: 700 13px 'DejaVu Sans', ...`, newer one property each.
-    font = r"font: (?:(\w+) )?([\d.]+px)[^;\"]*"
-    drawing = re.sub(font, lambda found: f"font-size: {found[2]}; font-weight: {found[1] or 400}", drawing)
-    drawing = re.sub(r"font-family:[^;\"]*(?:; ?)?", "", drawing)
-    for colour, variable in _THEME.items():
-        drawing = drawing.replace(colour, f"var(--{variable})")
-    return drawing

@@ -1,0 +1,185 @@
+"""Evaluations side by side: what `speechllm eval` wrote of several runs, or of checkpoints of one, as one structure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.asking import CASCADE, CEILING, MODEL, responses_path
+from speechllm.eval.evaluation import ANSWERS, RESPONSES, RESULTS
+from speechllm.eval.table import number, part
+
+HEARING = {"tasks", "accuracy", "mean_accuracy", "agreement", "wer", "ceiling_wer", "cascade_wer", "recogniser_wer"}
+ABOUT = {"seconds", "total_seconds", "peak_memory_bytes", "model", "data", "machine", "prompts", "command"}
+"""Sections of results.json that tell of the run; any other section with numbers tells what the LLM kept."""
+
+MOST_LABELS = 16
+"""Of answers in a confusion matrix; where the options change with the question there are more, and nothing to see."""
+
+FEW = 3
+"""Examples of each kind."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """An evaluation folder that was read."""
+
+    name: str
+    folder: Path
+    results: dict[str, Any]
+
+
+def read_runs(folders: Sequence[Path]) -> list[Run]:
+    """The evaluations in the order given, each under the shortest end of its path that no other has.
+
+    Raises:
+        SpeechLLMError: a folder was given twice, or holds no readable results.json.
+    """
+    full = [folder.resolve() for folder in folders]
+    for at, folder in enumerate(full):
+        if folder in full[:at]:
+            raise SpeechLLMError(f"{folders[at]}: was named twice; name each evaluation folder once")
+    deepest = max((len(folder.parts) for folder in full), default=1)
+    for depth in range(1, deepest + 1):
+        names = ["/".join(folder.parts[-depth:]) for folder in full]
+        if len(set(names)) == len(names):
+            break
+    return [Run(name, folder, _results(folder)) for name, folder in zip(names, folders, strict=True)]
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    value = _json(folder / RESULTS)
+    if not part(value, "tasks"):
+        raise SpeechLLMError(f"{folder / RESULTS}: tasks: no task was scored; run speechllm eval with this folder")
+    return value
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise SpeechLLMError(f"{path}: does not exist; name a folder that speechllm eval --out wrote") from error
+    except (OSError, ValueError) as error:
+        raise SpeechLLMError(f"{path}: cannot be read ({error}); run speechllm eval again") from error
+    if not isinstance(value, dict):
+        raise SpeechLLMError(f"{path}: is no JSON object; run speechllm eval again")
+    return value
+
+
+def compare(runs: Sequence[Run]) -> dict[str, Any]:
+    """Everything that the page, the Markdown and the JSON show.
+
+    Returns:
+        `runs` (names); `tasks`: rows with `task`, `group`, `metric`, `rule`, and `runs`, one cell a run or None: `n`,
+        `chance` and, for each system, `value`, `interval`; `groups`: rows with `group` and `runs`, one cell a run:
+        mean accuracy over the group's tasks of each system and chance; `mean_accuracy` and `retention` (rows with
+        `name` and `values`), one value a run; `confusion` (of tasks with up to MOST_LABELS answers) and `examples`
+        of the models.
+    """
+    return {
+        "runs": [run.name for run in runs],
+        "tasks": [_task_row(name, runs) for name in _union(part(run.results, "tasks") for run in runs)],
+        "groups": _groups(runs),
+        "mean_accuracy": [dict(part(run.results, "mean_accuracy")) for run in runs],
+        "retention": _retention(runs),
+        "confusion": list(_confusions(runs)),
+        "examples": [example for run in runs for example in _examples(run)],
+    }
+
+
+def _union(mappings: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for mapping in mappings for key in mapping))
+
+
+def group_of(task: str) -> str:
+    """The first part of a task's name: the benchmark, or the task itself."""
+    return task.partition(".")[0]
+
+
+def _task_row(name: str, runs: Sequence[Run]) -> dict[str, Any]:
+    found = [part(part(run.results, "tasks"), name) for run in runs]
+    first = next(told for told in found if told)
+    row = {"task": name, "group": group_of(name), "metric": first.get("metric"), "rule": first.get("rule") or ""}
+    return {**row, "runs": [_cell(told) if told else None for told in found]}
+
+
+def _cell(told: Mapping[str, Any]) -> dict[str, Any]:
+    systems = part(told, "systems")
+    scores = {s: {"value": systems[s].get("value"), "interval": systems[s].get("interval")} for s in systems}
+    return {"version": told.get("version"), "n": told.get("n"), "chance": told.get("chance"), "systems": scores}
+
+
+def _groups(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    names = _union({group_of(task): 1 for task in part(run.results, "accuracy")} for run in runs)
+    return [{"group": name, "runs": [_group_means(run, name) for run in runs]} for name in names]
+
+
+def _group_means(run: Run, group: str) -> dict[str, float]:
+    accuracy = part(run.results, "accuracy")
+    rows = [part(accuracy, task) for task in accuracy if group_of(task) == group]
+    means = {}
+    for column in (MODEL, CEILING, CASCADE, "chance"):
+        shares = [share for row in rows if (share := number(row.get(column))) is not None]
+        if rows and len(shares) == len(rows):
+            means[column] = sum(shares) / len(shares)
+    return means
+
+
+def _retention(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    found = [
+        dict(_numbers({k: v for k, v in run.results.items() if k not in HEARING | ABOUT and isinstance(v, Mapping)}))
+        for run in runs
+    ]
+    return [{"name": name, "values": [numbers.get(name) for numbers in found]} for name in _union(found)]
+
+
+def _numbers(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:
+    for key, inner in value.items():
+        name = f"{above}.{key}" if above else str(key)
+        if isinstance(inner, Mapping):
+            yield from _numbers(inner, name)
+        elif (found := number(inner)) is not None:
+            yield name, found
+
+
+def _confusions(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
+    for run in runs:
+        for task, told in part(run.results, "tasks").items():
+            scores = part(part(told, "systems"), MODEL)
+            if scores.get("confusion") and len(scores["labels"]) <= MOST_LABELS:
+                yield {"run": run.name, "task": task, "labels": scores["labels"], "counts": scores["confusion"]}
+
+
+def _examples(run: Run) -> Iterator[dict[str, Any]]:
+    """A few right, wrong and unanswered replies of the model, in turn from each task."""
+    if not (run.folder / ANSWERS).exists():
+        return
+    answers = _json(run.folder / ANSWERS)
+    scored = [task for task, told in part(run.results, "tasks").items() if part(told, "systems").get(MODEL)]
+    kept: dict[str, list[list[dict[str, Any]]]] = {"right": [], "wrong": [], "no answer": []}
+    for task in scored:
+        if part(part(run.results, "tasks"), task).get("metric") != "accuracy":
+            continue
+        rows = _judged(run.folder, task, part(answers, task).get(MODEL))
+        for verdict, lists in kept.items():
+            lists.append([{"run": run.name, **row} for row in rows if row["verdict"] == verdict][:FEW])
+    for lists in kept.values():
+        in_turn = (rows[at] for at in range(FEW) for rows in lists if at < len(rows))
+        yield from (row for row, _ in zip(in_turn, range(FEW), strict=False))
+
+
+def _judged(folder: Path, task: str, said: Sequence[str | None] | None) -> list[dict[str, Any]]:
+    path = responses_path(folder / RESPONSES, task, MODEL)
+    try:
+        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        told = [{key: row[key] for key in ("id", "task", "prompt", "label", "audio", "response")} for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise SpeechLLMError(f"{path}: holds no replies ({error!r}); run speechllm eval again") from error
+    if said is None or len(said) != len(told):
+        raise SpeechLLMError(f"{folder / ANSWERS}: {task}: does not fit {path.name}; run speechllm eval again")
+    verdicts = ["no answer" if a is None else "right" if a == row["label"] else "wrong" for a, row in zip(said, told)]
+    return [{**row, "answer": a, "verdict": v} for row, a, v in zip(told, said, verdicts, strict=True)]
