@@ -53,6 +53,7 @@ ARGUMENTS = {
     ("train",): ["CONFIG", "--set", "--allow-change", "--find-lr"],
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("score",): ["BENCHMARK", "RESPONSES", "--out", "--questions", "--judge", "--server", "--reference"],
+    ("report",): ["DIR...", "--out"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
