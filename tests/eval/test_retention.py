@@ -5,18 +5,6 @@ import torch
 
 from speechllm.eval import retention
 from speechllm.eval.retention import instructions, perplexity, text_retention
-from speechllm.models.modeling import SpeechLLM
-from speechllm.models.processing import SpeechLLMProcessor
-
-
-@pytest.fixture(scope="module")
-def model(encoder_reference, llm_reference):
-    return SpeechLLM.from_references(encoder_reference, llm_reference, {"type": "pooled", "vectors": 4})
-
-
-@pytest.fixture(scope="module")
-def processor(model):
-    return SpeechLLMProcessor.for_config(model.config)
 
 
 def test_the_instructions_are_of_every_kind_and_each_its_own():

@@ -111,3 +111,11 @@ def test_too_few_clips_for_a_batch_are_an_error(tiny):
     few = dataclasses.replace(tiny, stage=dataclasses.replace(STAGE, batch_size=32), epochs=1)
     with pytest.raises(SpeechLLMError, match="8 clips are less than a batch of 32"):
         bench.bench_training(few, {})
+
+
+def test_a_profile_of_one_step_is_refused(corpus, encoder_reference, llm_reference, capsys):
+    """It divided by zero."""
+    command = ["bench", "train", str(corpus.manifest), str(corpus.targets), "--encoder", encoder_reference]
+    command += ["--llm", llm_reference, "--adapter", "pooled", "--device", "cpu"]
+    assert main([*command, "--batch-size", "8", "--epochs", "1", "--profile"]) == 2
+    assert "give more --clips or --epochs" in capsys.readouterr().err
