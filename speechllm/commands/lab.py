@@ -53,3 +53,15 @@ def lab_run(
     if not arms or not found:
         raise SpeechLLMError("give at least one arm, and --manifest, or --tasks with --data")
     run_arms(arms, found, out, config, seeds, set)
+
+
+def lab_report(folder: Laboratory) -> None:
+    """Draws skill against forgetting from DIR, where `lab run` left its evaluations, and writes the table.
+
+    Args:
+        folder: Folder of the experiment; lab.html and lab.md are written there.
+    """
+    from speechllm.eval.lab_report import write_lab_report
+
+    for path in write_lab_report(folder):
+        print(path)
