@@ -10,7 +10,7 @@ from typing import Any
 
 import tyro
 
-from speechllm.commands import bench, corpora, evaluation, manifests, models, prompts, signals, targets, training
+from speechllm.commands import bench, corpora, evaluation, lab, manifests, models, prompts, signals, targets, training
 from speechllm.errors import SpeechLLMError, did_you_mean
 
 Group = dict[str, Callable[..., None]]
@@ -41,6 +41,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "eval": evaluation.evaluate,
     "score": evaluation.score,
     "report": evaluation.report,
+    "lab": {"run": lab.lab_run, "report": lab.lab_report},
     "export": models.export,
     "chat": models.chat,
     "bench": {"generate": bench.bench_generate, "train": bench.bench_train, "load": bench.bench_load},
@@ -52,6 +53,7 @@ GROUPS = {
     "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
+    "lab": "Experiments of several arms, on skill and forgetting: run, report.",
     "bench": "Speed on this machine: generate, train, load.",
 }
 

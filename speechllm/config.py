@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 from speechllm.data.describe import DescriptionStyle
 from speechllm.data.jsonl import explain, written_aside
 from speechllm.errors import SpeechLLMError
+from speechllm.inheritance import files_of, read_toml
 
 _STRICT = ConfigDict(extra="forbid", strict=True)
 
@@ -274,7 +275,7 @@ class EvaluationConfig:
 
 
 def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:
-    """Reads a TOML file into a config dataclass.
+    """Reads a TOML file into a config dataclass; `base = "other.toml"` in it builds on another file.
 
     Args:
         path: the file.
@@ -283,18 +284,13 @@ def load_toml(path: Path, kind: type[T], changes: Sequence[str] = ()) -> T:
 
     Raises:
         SpeechLLMError: missing file, bad syntax (duplicate keys too), unknown or misspelt key, wrong type; names the
-            file and the key.
+            file, those it builds on, and the key.
     """
-    path = Path(path)
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SpeechLLMError(f"{path}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SpeechLLMError(f"{path}: is not valid TOML: {error}") from error
+    values = read_toml(path)
     for change in changes:
         _apply(values, change)
-    return parse_config(values, kind, " ".join([str(path), *changes]))
+    where = " on top of ".join(str(file) for file in files_of(path))
+    return parse_config(values, kind, " ".join([where, *changes]))
 
 
 def _apply(values: dict[str, Any], change: str) -> None:

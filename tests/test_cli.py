@@ -54,6 +54,8 @@ ARGUMENTS = {
     ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
     ("score",): ["BENCHMARK", "RESPONSES", "--out", "--questions", "--judge", "--server", "--reference"],
     ("report",): ["DIR...", "--out"],
+    ("lab", "run"): ["--help"],
+    ("lab", "report"): ["--help"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],

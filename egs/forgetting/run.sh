@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Skill and forgetting of many ways to teach an LLM to hear. Usage: run.sh [quick|all] [CREMA_D [SAKURA]], where CREMA_D
+# is the corpus as its recipe reads it and SAKURA the folder of that benchmark; without them the speech is synthetic.
+# Run again after an interruption, it goes on where it stopped. OTHER_LLM=REFERENCE adds the arm cross_model.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+setting=${1:-quick}
+crema_d=${2:-}
+sakura=${3:-}
+llm=pypi:smollm2-135m-instruct
+encoder=pypi:whisper-tiny.en
+
+case $setting in
+  quick)
+    train=240 test=8 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
+    sizes=(--set stages.0.steps=300 stages.1.batch_size=8)
+    ;;
+  all)
+    train=400 test=64 retention=full main=(sft sft_lora self_output self_output_gated_lora kl) seeds=(0 1 2)
+    others=(sft_full dropout weight_decay experience_replay pseudo_replay paraphrase selective minimal_edit stm)
+    others+=(self_output_lora on_policy warmup_only)
+    [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
+    sizes=()
+    ;;
+  *)
+    echo "run.sh: $setting: say quick or all" >&2
+    exit 2
+    ;;
+esac
+# A folder a setting; paths that were given stay what they are.
+[ -z "$crema_d" ] || crema_d=$(realpath "$crema_d")
+[ -z "$sakura" ] || sakura=$(realpath "$sakura")
+mkdir -p "run/$setting${crema_d:+-crema_d}"
+cd "run/$setting${crema_d:+-crema_d}"
+here=../..
+
+# Made once: the corpus, and what the recogniser hears in it.
+if [ ! -e train.jsonl ]; then
+  speechllm corpus corpus --train "$train" --test "$test"
+  speechllm transcribe corpus/train.jsonl synthetic.jsonl --encoder "$encoder"
+  speechllm transcribe corpus/test.jsonl test.jsonl --encoder "$encoder"
+  corpora=(synthetic.jsonl)
+  if [ -n "$crema_d" ]; then
+    speechllm prepare crema_d "$crema_d" crema_d
+    speechllm transcribe crema_d/all.jsonl human.jsonl --encoder "$encoder"
+    corpora+=(human.jsonl)
+  fi
+  speechllm manifest merge "${corpora[@]}" --out train.jsonl
+fi
+
+# Each way to write the replies once: NAME, then strategies and settings.
+targets() {
+  local name=$1
+  shift
+  [ -e "targets/$name.jsonl" ] || speechllm targets generate train.jsonl "targets/$name.jsonl" \
+    --prompts "$here/prompts.jsonl" --llm "$llm" --attributes gender pitch speaking_rate emotion --max-new-tokens 16 \
+    --strategies "$@"
+}
+targets gold gold
+targets self_output self_output
+if [ "$setting" = all ]; then
+  targets gold_experience_replay gold experience_replay=0.05 --instructions "$here/instructions.jsonl"
+  targets gold_pseudo_replay gold pseudo_replay=0.05
+  targets paraphrase paraphrase
+  targets selective selective
+  targets minimal_edit minimal_edit
+  targets gold_masked gold --mask-above 2.5
+  [ -z "${OTHER_LLM:-}" ] || targets cross_model cross_model --other-llm "$OTHER_LLM"
+fi
+
+asked=(--manifest test.jsonl)
+[ -z "$sakura" ] || asked+=(--tasks sakura.emotion.open sakura.gender.open --data "$sakura")
+lab() { # ARM... -- SEED...
+  local arms=()
+  while [ "$1" != -- ]; do
+    arms+=("$here/arms/$1.toml")
+    shift
+  done
+  shift
+  speechllm lab run "${arms[@]}" --seeds "$@" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" \
+    --retention "$retention" --max-new-tokens 32 "${sizes[@]}"
+}
+lab "${main[@]}" -- "${seeds[@]}"
+[ ${#others[@]} -eq 0 ] || lab "${others[@]}" -- 0
+speechllm lab report arms

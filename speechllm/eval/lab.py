@@ -1,0 +1,172 @@
+"""What an experiment of several arms found: skill and forgetting at each checkpoint, read from its evaluations."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.asking import CEILING, MODEL
+from speechllm.eval.evaluation import RESPONSES, RESULTS
+from speechllm.eval.table import number, part
+
+
+@dataclass(frozen=True)
+class Point:
+    """One checkpoint; shares are between 0 and 1, None where something was not measured."""
+
+    step: int
+    """Optimiser steps from the start, those of the warm-up too."""
+    folder: Path
+    """Of the evaluation."""
+    skill: float | None
+    """Mean accuracy over the attributes that are to be heard."""
+    accuracy: Mapping[str, float]
+    """By task."""
+    json: float | None
+    """Share of replies that are JSON where the question, about audio, asks for it."""
+    changed: float | None
+    """Share of replies to text instructions that are not those of the untouched LLM, letter for letter."""
+    kl: float | None
+    """From the untouched LLM's predictions on text, in nats a token."""
+
+
+@dataclass(frozen=True)
+class Course:
+    """One run: an arm with a seed, and its points in the order of training."""
+
+    arm: str
+    seed: int
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class Ceiling:
+    """The untouched LLM with the true description."""
+
+    skill: float | None
+    json: float | None
+
+
+def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
+    """Reads `folder`/ARM/seed-S/eval/CHECKPOINT/results.json, as `speechllm lab run` leaves them.
+
+    Raises:
+        SpeechLLMError: nothing there is evaluated yet, or a file is broken; names it.
+    """
+    courses = []
+    ceiling = Ceiling(None, None)
+    for run in sorted(Path(folder).glob("*/seed-*")):
+        found = sorted((run / "eval").glob(f"*/{RESULTS}"))
+        if not found:
+            continue
+        stages = [int(stage["steps"]) for stage in _read(run / "config.json")["stages"]]
+        points = sorted((_point(path, stages) for path in found), key=lambda point: point.step)
+        courses.append(Course(run.parent.name, int(run.name.removeprefix("seed-")), points))
+        results = _read(found[0])
+        ceiling = Ceiling(
+            number(part(results, "mean_accuracy").get(CEILING)),
+            number(part(part(results, "json_retention"), CEILING).get("valid")),
+        )
+    if not courses:
+        raise SpeechLLMError(f"{folder}: holds no ARM/seed-S/eval/*/{RESULTS}; run `speechllm lab run` first")
+    return courses, ceiling
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SpeechLLMError(
+            f"{path}: cannot be read ({error}); delete it and run `speechllm lab run` again"
+        ) from error
+
+
+def _point(path: Path, stages: Sequence[int]) -> Point:
+    results = _read(path)
+    text = part(results, "text_retention")
+    same, n = number(text.get("identical_replies")), number(text.get("n"))
+    return Point(
+        step=_step(path.parent.name, stages),
+        folder=path.parent,
+        skill=number(part(results, "mean_accuracy").get(MODEL)),
+        accuracy={
+            name: float(row[MODEL]) for name, row in part(results, "accuracy").items() if not name.startswith("json.")
+        },
+        json=number(part(part(results, "json_retention"), MODEL).get("valid")),
+        changed=None if same is None or not n else 1 - same / n,
+        kl=number(text.get("kl")),
+    )
+
+
+def _step(checkpoint: str, stages: Sequence[int]) -> int:
+    """Steps up to a checkpoint: `stage-K-step-N`, or the trained one."""
+    words = checkpoint.split("-")
+    return sum(stages[: int(words[1])]) + int(words[3]) if words[0] == "stage" else sum(stages)
+
+
+def spread(values: Iterable[float | None]) -> str:
+    """Mean and, of several, the sample's standard deviation, both in percent; a dash for none."""
+    known = [100 * value for value in values if value is not None]
+    if not known:
+        return "–"
+    mean = f"{statistics.fmean(known):.0f} %"
+    return mean if len(known) == 1 else f"{mean} ± {statistics.stdev(known):.0f}"
+
+
+def arm_rows(courses: Sequence[Course], ceiling: Ceiling) -> list[dict[str, str]]:
+    """A row for each arm over its seeds, at the end of training, and the ceiling first."""
+    rows = [_row("untouched LLM, true description", 1, [ceiling.skill], [ceiling.json], [0.0], [0.0])]
+    for arm in dict.fromkeys(course.arm for course in courses):
+        last = [course.points[-1] for course in courses if course.arm == arm]
+        rows.append(
+            _row(
+                arm,
+                len(last),
+                [p.skill for p in last],
+                [p.json for p in last],
+                [p.changed for p in last],
+                [p.kl for p in last],
+            )
+        )
+    return rows
+
+
+def _row(
+    arm: str,
+    seeds: int,
+    skill: Sequence[float | None],
+    form: Sequence[float | None],
+    changed: Sequence[float | None],
+    kl: Sequence[float | None],
+) -> dict[str, str]:
+    known = [value for value in kl if value is not None]
+    return {
+        "arm": arm,
+        "seeds": str(seeds),
+        "accuracy": spread(skill),
+        "JSON under audio": spread(form),
+        "text replies changed": spread(changed),
+        "KL on text": f"{statistics.fmean(known):.3f}" if known else "–",
+    }
+
+
+def examples(course: Course, questions: int = 1) -> list[dict[str, Any]]:
+    """The same first questions of every task and what the model replied at each checkpoint."""
+    found = []
+    for path in sorted((course.points[0].folder / RESPONSES).glob(f"*.{MODEL}.jsonl")):
+        for k in range(questions):
+            rows = [_line(point.folder / RESPONSES / path.name, k) for point in course.points]
+            if rows[0] is not None:
+                said = [(p.step, row["response"]) for p, row in zip(course.points, rows, strict=True) if row]
+                found.append({"prompt": rows[0]["prompt"], "label": rows[0]["label"], "replies": said})
+    return found
+
+
+def _line(path: Path, k: int) -> dict[str, Any] | None:
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return dict(json.loads(lines[k])) if k < len(lines) else None

@@ -1,0 +1,115 @@
+"""The page of an experiment of several arms: skill against forgetting, both over training, table, replies."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Sequence
+from importlib import resources
+from pathlib import Path
+
+import jinja2
+import matplotlib
+from markupsafe import Markup
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from speechllm.data.jsonl import written_aside
+from speechllm.eval.lab import Ceiling, Course, Point, arm_rows, examples, read_courses
+
+PAGE, TABLE = "lab.html", "lab.md"
+
+Measure = Callable[[Point], float | None]
+
+MEASURES: tuple[tuple[str, Measure], ...] = (
+    ("questions about audio not answered in the JSON asked for (%)", lambda p: None if p.json is None else 1 - p.json),
+    ("replies to text instructions that changed (%)", lambda p: p.changed),
+)
+"""What forgetting is, as shares: the horizontal axes."""
+
+
+def write_lab_report(folder: Path) -> tuple[Path, Path]:
+    """Reads what `speechllm lab run` left in `folder`; writes and returns `folder`/lab.html and `folder`/lab.md.
+
+    Raises:
+        SpeechLLMError: nothing there is evaluated yet, or a file is broken; names it.
+    """
+    courses, ceiling = read_courses(folder)
+    rows = arm_rows(courses, ceiling)
+    figures = [_svg(_against(courses, ceiling)), *(_svg(_over_steps(c)) for c in _first_seeds(courses))]
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
+        resources.files("speechllm.eval").joinpath("lab.html.jinja").read_text(encoding="utf-8")
+    )
+    shown = [(course.arm, examples(course)) for course in _first_seeds(courses)]
+    with written_aside(folder / PAGE) as file:
+        file.write(template.render(rows=rows, against=figures[0], curves=figures[1:], examples=shown))
+    with written_aside(folder / TABLE) as file:
+        file.write(markdown(rows))
+    return folder / PAGE, folder / TABLE
+
+
+def markdown(rows: Sequence[dict[str, str]]) -> str:
+    """The rows as a Markdown table; arms and figures hold no `|`."""
+    names = list(rows[0])
+    lines = [names, ["---", *["---:"] * (len(names) - 1)], *([row[name] for name in names] for row in rows)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _first_seeds(courses: Sequence[Course]) -> list[Course]:
+    first: dict[str, Course] = {}
+    for course in sorted(courses, key=lambda course: course.seed):
+        first.setdefault(course.arm, course)
+    return [first[arm] for arm in dict.fromkeys(course.arm for course in courses)]
+
+
+def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
+    """Accuracy upwards, forgetting to the right; a line for each run, its end marked: up and left is good."""
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    colours = matplotlib.colormaps["tab20"]
+    arms = list(dict.fromkeys(course.arm for course in courses))
+    for axes, (name, measure) in zip(figure.subplots(1, 2, sharey=True), MEASURES, strict=True):
+        for course in courses:
+            pairs = [(measure(point), point.skill) for point in course.points]
+            known = [(100 * x, 100 * y) for x, y in pairs if x is not None and y is not None]
+            if known:
+                colour = colours(arms.index(course.arm) % 20)
+                label = course.arm if course in _first_seeds(courses) else None
+                axes.plot(*zip(*known, strict=True), color=colour, linewidth=1.2, alpha=0.7, label=label)
+                axes.plot(*known[-1], "o", color=colour)
+        if ceiling.skill is not None:
+            axes.axhline(100 * ceiling.skill, color="grey", linewidth=0.8, linestyle="--")
+        if measure is MEASURES[0][1] and ceiling.json is not None:
+            axes.axvline(100 * (1 - ceiling.json), color="grey", linewidth=0.8, linestyle="--")
+        _bare(axes, name)
+    figure.axes[0].set_ylabel("accuracy of what is heard (%)")
+    figure.axes[1].legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _over_steps(course: Course) -> Figure:
+    """One run: skill and JSON over the steps."""
+    figure = Figure(figsize=(3.6, 2.8), layout="constrained")
+    axes = figure.subplots()
+    curves: tuple[tuple[str, Measure], ...] = (("accuracy", lambda p: p.skill), ("JSON", lambda p: p.json))
+    for name, measure in curves:
+        known = [(point.step, 100 * value) for point in course.points if (value := measure(point)) is not None]
+        if known:
+            axes.plot(*zip(*known, strict=True), marker=".", label=name)
+    axes.set_ylim(-3, 103)
+    axes.set_title(course.arm, fontsize=10)
+    _bare(axes, "steps")
+    if axes.lines:
+        axes.legend(fontsize=8, frameon=False)
+    return figure
+
+
+def _bare(axes: Axes, x: str) -> None:
+    axes.set_xlabel(x, fontsize=9)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _svg(figure: Figure) -> Markup:
+    """The figure for the middle of a page; letters become outlines, so that no font is missing."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    return Markup(text[text.index("<svg") :])
