@@ -26,6 +26,10 @@ ENCODER_BATCH = 16
 """Clips that run through the encoder at once."""
 
 
+NOTHING_HEARD = Utterance(id="(text only)", audio="-", duration=0.0, sampling_rate=1)
+"""Stands for the audio of a target that is about none (replay); it is never opened."""
+
+
 @dataclass(frozen=True)
 class Example:
     """One utterance and, except in the warm-up, one target about it."""
@@ -33,26 +37,40 @@ class Example:
     utterance: Utterance
     target: TargetRecord | None = None
 
+    @property
+    def hears(self) -> bool:
+        """Whether there is audio; replay is text only."""
+        return self.utterance is not NOTHING_HEARD
 
-def pair_up(utterances: Sequence[Utterance], targets: Sequence[TargetRecord]) -> list[Example]:
+
+def pair_up(
+    utterances: Sequence[Utterance], targets: Sequence[TargetRecord], learns_text: bool = False
+) -> list[Example]:
     """Joins targets to their utterances.
 
+    Args:
+        utterances: of the manifest.
+        targets: about them; text-only ones only where something learns from text.
+        learns_text: whether the LLM itself is trained where there is no audio.
+
     Raises:
-        SpeechLLMError: a target names an utterance that the manifest lacks, or none.
+        SpeechLLMError: a target names an utterance that the manifest lacks, or none where an adapter alone is trained.
     """
     known = {utterance.id: utterance for utterance in utterances}
     for target in targets:
+        if not target.utterance_id and learns_text:
+            continue
         if not target.utterance_id:
             raise SpeechLLMError(
                 f"target {target.id!r} is text only ({target.strategy}): an adapter does not learn from it;"
-                " leave that strategy out of this run's targets"
+                " leave that strategy out of this run's targets, or train the LLM too ([model.lora] where = 'everywhere')"
             )
         if target.utterance_id not in known:
             raise SpeechLLMError(
                 f"target {target.id!r} is about utterance {target.utterance_id!r}, which the manifest does not hold;"
                 " give the manifest that the targets were generated from"
             )
-    return [Example(known[target.utterance_id], target) for target in targets]
+    return [Example(known[target.utterance_id] if target.utterance_id else NOTHING_HEARD, target) for target in targets]
 
 
 def leave_out_broken(
@@ -65,7 +83,7 @@ def leave_out_broken(
     """
     kept = readable(utterances, max_broken)
     ids = {utterance.id for utterance in kept}
-    return kept, [target for target in targets if target.utterance_id in ids]
+    return kept, [target for target in targets if not target.utterance_id or target.utterance_id in ids]
 
 
 class AudioStore:

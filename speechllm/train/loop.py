@@ -51,7 +51,9 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
 def load(config: TrainConfig) -> Run:
     """The run that a config describes, its models and data loaded, before its first step."""
     utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
-    pair_up(utterances, records)  # complain before the models are loaded
+    lora = config.model.lora
+    learns_text = config.model.train_llm or (lora is not None and lora.where == "everywhere")
+    pair_up(utterances, records, learns_text)  # complain before the models are loaded
     ranks = Ranks(config.model.device)
     progress.console.quiet = not ranks.main
     utterances, records = leave_out_broken(utterances, records, config.data.max_broken)
@@ -62,7 +64,7 @@ def load(config: TrainConfig) -> Run:
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
-    return prepare(config, context, utterances, pair_up(utterances, records), ranks)
+    return prepare(config, context, utterances, pair_up(utterances, records, model.learns_text), ranks)
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:

@@ -29,6 +29,10 @@ CALIBRATION_CLIPS = 256
 CHECKPOINT, BEST, LOG, STATE, CONFIG = "checkpoint", "best", "log.jsonl", "state.pt", "config.json"
 
 
+FROM_TEXT = {"cross_entropy", "distillation"}
+"""Objectives that replay, which is text only, takes part in."""
+
+
 @dataclass
 class Run:
     """A run under way: what the steps share."""
@@ -111,7 +115,9 @@ def prepare(
         model=context.model,
         context=context,
         examples={
-            name: [Example(u) for u in utterances] if name == "embedding_alignment" else list(examples)
+            name: [Example(u) for u in utterances]
+            if name == "embedding_alignment"
+            else [example for example in examples if example.hears or name in FROM_TEXT]
             for name in OBJECTIVES
         },
         state_file=config.out / STATE,

@@ -30,11 +30,13 @@ class Validation:
 
     def __init__(self, config: ValidationConfig, context: Context) -> None:
         utterances, records = read_manifest(config.manifest), usable(read_targets(config.targets))
-        self.examples: list[Example] = pair_up(utterances, teachable(records, context.processor))
+        self.examples: list[Example] = pair_up(
+            utterances, teachable(records, context.processor), context.model.learns_text
+        )
         store = AudioStore(context.model, context.processor)
         self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0)
         self.config = config
-        store.fill([example.utterance for example in self.examples])
+        store.fill([example.utterance for example in self.examples if example.hears])
 
     def is_due(self, steps: int, of: int) -> bool:
         """Whether to measure after so many steps of a stage."""
@@ -69,7 +71,7 @@ class Validation:
     def _samples(self) -> list[dict[str, str]]:
         """Greedy replies to examples that are spread over the targets."""
         apart = max(1, len(self.examples) // max(self.config.samples, 1))
-        chosen = [e for e in self.examples[::apart][: self.config.samples] if e.target is not None]
+        chosen = [e for e in self.examples[::apart][: self.config.samples] if e.target is not None and e.hears]
         if not chosen:
             return []
         transcript = self._context.model.config.transcript

@@ -37,11 +37,12 @@ class CrossEntropy:
     def _inputs(self, batch: Sequence[Example], step: int) -> tuple[dict[str, Any], torch.Tensor]:
         """What the speech-fed LLM takes, and the weight of each reply token (N,)."""
         context = self._context
-        encoded = context.audio.get([example.utterance for example in batch])
+        spoken = [example.utterance for example in batch if example.hears]
+        encoded = {"encoded_audio": context.audio.get(spoken)} if spoken else {}
         heard = [conversation(target_of(e).messages, e.utterance, transcript=self._hears_words(e, step)) for e in batch]
-        frames = [[context.audio.frames(example.utterance)] for example in batch]
+        frames = [[context.audio.frames(example.utterance)] if example.hears else [] for example in batch]
         inputs = self._tokenise(batch, heard, frames)
-        return {**inputs, "encoded_audio": encoded}, self._weights(batch, inputs["labels"])
+        return {**inputs, **encoded}, self._weights(batch, inputs["labels"])
 
     def _tokenise(
         self, batch: Sequence[Example], conversations: Sequence[Any], frames: Sequence[Any]
@@ -100,7 +101,7 @@ class Distillation(CrossEntropy):
 
     def _described(self, batch: Sequence[Example], told: bool = True) -> dict[str, Any]:
         """Conversations with the description in the place of the audio, or with nothing there."""
-        descriptions = [[target_of(e).seed_description if told else ""] for e in batch]
+        descriptions = [[target_of(e).seed_description if told else ""] * e.hears for e in batch]
         read = [describe_audio(target_of(e).messages, d) for e, d in zip(batch, descriptions, strict=True)]
         return self._tokenise(batch, read, [[] for _ in batch])
 
