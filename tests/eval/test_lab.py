@@ -1,0 +1,102 @@
+"""Reading an experiment of several arms from its evaluations, and the page about it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.lab import Ceiling, arm_rows, examples, read_courses, spread
+from speechllm.eval.lab_report import markdown, write_lab_report
+
+
+def results(skill: float, form: float, same: int) -> dict[str, Any]:
+    return {
+        "mean_accuracy": {"model": skill, "ceiling": 0.9, "chance": 0.5},
+        "accuracy": {"gender": {"model": skill, "chance": 0.5, "n": 8}},
+        "json_retention": {"model": {"valid": form}, "ceiling": {"valid": 0.8}},
+        "text_retention": {"identical_replies": same, "n": 16, "kl": 0.25},
+    }
+
+
+def write_run(out: Path, arm: str, seed: int, told: dict[str, dict[str, Any]]) -> Path:
+    run = out / arm / f"seed-{seed}"
+    for checkpoint, values in told.items():
+        folder = run / "eval" / checkpoint
+        (folder / "responses").mkdir(parents=True)
+        (folder / "results.json").write_text(json.dumps(values), encoding="utf-8")
+        row = {"prompt": "Who speaks?", "label": "female", "response": f"reply of <{checkpoint}>"}
+        (folder / "responses" / "gender.model.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (run / "config.json").write_text(json.dumps({"stages": [{"steps": 300}, {"steps": 40}]}), encoding="utf-8")
+    return run
+
+
+@pytest.fixture
+def laboratory(tmp_path) -> Path:
+    early, late = "stage-0-step-000290", "stage-1-step-000010"
+    write_run(
+        tmp_path, "sft", 0, {late: results(0.6, 0.4, 8), early: results(0.5, 0.8, 16), "checkpoint": results(0.8, 0, 4)}
+    )
+    write_run(tmp_path, "sft", 1, {early: results(0.5, 0.8, 16), "checkpoint": results(0.6, 0.2, 8)})
+    write_run(tmp_path, "self_output", 0, {early: results(0.5, 0.8, 16), "checkpoint": results(0.7, 0.75, 16)})
+    return tmp_path
+
+
+def test_points_stand_at_their_steps_in_the_order_of_training(laboratory):
+    courses, ceiling = read_courses(laboratory)
+    assert ceiling == Ceiling(0.9, 0.8)
+    assert [(course.arm, course.seed) for course in courses] == [("self_output", 0), ("sft", 0), ("sft", 1)]
+    assert [point.step for point in courses[1].points] == [290, 310, 340]
+    assert [point.skill for point in courses[1].points] == [0.5, 0.6, 0.8]
+    assert [point.json for point in courses[1].points] == [0.8, 0.4, 0]
+    assert [point.changed for point in courses[1].points] == [0, 0.5, 0.75]
+
+
+def test_a_row_is_the_end_of_training_over_the_seeds(laboratory):
+    rows = arm_rows(*read_courses(laboratory))
+    assert [(row["arm"], row["seeds"]) for row in rows[1:]] == [("self_output", "1"), ("sft", "2")]
+    assert rows[0]["accuracy"] == "90 %"
+    assert rows[2] == {
+        "arm": "sft",
+        "seeds": "2",
+        "accuracy": "70 % ± 14",
+        "JSON under audio": "10 % ± 14",
+        "text replies changed": "62 % ± 18",
+        "KL on text": "0.250",
+    }
+    assert markdown(rows).splitlines()[4].startswith("| sft | 2 | 70 % ± 14 |")
+
+
+def test_what_was_not_measured_is_a_dash():
+    assert spread([None, None]) == "–"
+    assert spread([None, 0.5]) == "50 %"
+
+
+def test_the_same_question_is_shown_at_each_checkpoint(laboratory):
+    courses, _ = read_courses(laboratory)
+    (example,) = examples(courses[1])
+    assert example["label"] == "female"
+    assert [step for step, _ in example["replies"]] == [290, 310, 340]
+    assert example["replies"][-1][1] == "reply of <checkpoint>"
+
+
+def test_the_page_shows_every_arm_and_escapes_replies(laboratory):
+    page, table = write_lab_report(laboratory)
+    text = page.read_text(encoding="utf-8")
+    assert text.count("<svg") == 1 + 2
+    assert "reply of &lt;checkpoint&gt;" in text
+    assert "<checkpoint>" not in text
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 2 + 3
+
+
+def test_a_folder_without_evaluations_says_what_to_do(tmp_path):
+    with pytest.raises(SpeechLLMError, match="lab run"):
+        read_courses(tmp_path)
+
+
+def test_a_broken_file_is_named(laboratory):
+    broken = laboratory / "sft" / "seed-0" / "eval" / "checkpoint" / "results.json"
+    broken.write_text("{", encoding="utf-8")
+    with pytest.raises(SpeechLLMError, match=r"sft/seed-0/eval/checkpoint/results\.json.*delete it"):
+        read_courses(laboratory)
