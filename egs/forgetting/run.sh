@@ -14,7 +14,7 @@ encoder=pypi:whisper-tiny.en
 case $setting in
   quick)
     train=240 test=8 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
-    sizes=(--set stages.0.steps=300 stages.1.batch_size=8)
+    sizes=(--set stages.0.steps=300 stages.1.steps=24 stages.1.batch_size=8 save_every=6)
     ;;
   all)
     train=400 test=64 retention=full main=(sft sft_lora self_output self_output_gated_lora kl) seeds=(0 1 2)
