@@ -79,7 +79,7 @@ lab() { # ARM... -- SEED...
   done
   shift
   speechllm lab run "${arms[@]}" --seeds "$@" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" \
-    --retention "$retention" --max-new-tokens 32 "${sizes[@]}"
+    --retention "$retention" --max-new-tokens 64 "${sizes[@]}"
 }
 lab "${main[@]}" -- "${seeds[@]}"
 [ ${#others[@]} -eq 0 ] || lab "${others[@]}" -- 0
