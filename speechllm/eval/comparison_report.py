@@ -118,7 +118,8 @@ def _course_panels(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     lines = {key: [number(mean.get(key)) for mean in means] for key in (MODEL, CEILING, CASCADE, CHANCE)}
     series = {"mean accuracy": {key: line for key, line in lines.items() if any(v is not None for v in line)}}
     for row in found["retention"]:
-        if row["name"].rpartition(".")[2] != "n":
+        measured = [value for value in row["values"] if number(value) is not None]
+        if row["name"].rpartition(".")[2] != "n" and len(measured) > 1:  # one point is no course
             series[row["name"]] = {row["name"]: row["values"]}
     panels: list[dict[str, Any]] = []
     for name, drawn in series.items():

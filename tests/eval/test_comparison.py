@@ -152,6 +152,16 @@ def test_fewer_than_three_runs_have_no_course(folders):
     assert len(page.all("svg")) == 1
 
 
+def test_what_was_measured_once_has_no_course(folders):
+    """A lone point was drawn as a figure."""
+    for path in folders[1:]:
+        results = json.loads((path / "results.json").read_text())
+        del results["json_retention"]
+        save(path, results)
+    page = Page(write_comparison(folders, folders[0].parent / "r.html")[0])
+    assert len(page.all("svg")) == 1 + 1 + 1  # a group; mean accuracy; identical replies
+
+
 def test_markdown_tables_have_as_many_cells_as_headings(folders):
     evil = "a | b\nc <script>"
     rows = [json.loads(line) for line in (folders[0] / "responses/own.gender.model.jsonl").read_text().splitlines()]
