@@ -261,7 +261,7 @@ class EvaluationConfig:
     """How a checkpoint is evaluated."""
 
     attributes: tuple[str, ...] | None = None
-    """Attributes that the ceiling's descriptions mention; all where left out."""
+    """Attributes that the ceiling's descriptions mention; those that are asked for where left out."""
     max_new_tokens: Count = 32
     """Longest reply."""
     retention: Literal["none", "quick", "full"] = "quick"

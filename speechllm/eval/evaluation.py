@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from speechllm.config import EvaluationConfig
+from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.jsonl import written_aside
 from speechllm.data.manifest import Utterance
+from speechllm.data.prompts import TRANSCRIBE
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
 from speechllm.eval.gap import speech_text_gap
@@ -91,6 +93,17 @@ def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> N
     write_json(results, out / RESULTS)
 
 
+def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[str, ...] | None:
+    """What the ceiling's descriptions mention: as configured, else what open questions ask for; None for all.
+
+    A manifest may hold more than anyone asks for, such as measured numbers, among which a small LLM loses its way.
+    """
+    if config.attributes is not None:
+        return config.attributes
+    kinds = {question.prompt.kind for task in tasks if task.open for question in task.questions} - {TRANSCRIBE}
+    return tuple(name for name in (*ATTRIBUTES, *sorted(kinds - set(ATTRIBUTES))) if name in kinds) or None
+
+
 def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
     """The tasks, and where wanted the open ones again in the forms of JSON."""
     opened = [task for task in tasks if config.json_form and task.open and task.metric == "accuracy"]
@@ -101,13 +114,12 @@ def _ask(
     tasks: Sequence[Task], repliers: Mapping[str, Replier], out: Path, config: EvaluationConfig, transcript: bool
 ) -> list[Answers]:
     sampling = Sampling(max_new_tokens=config.max_new_tokens)
+    told = told_attributes(tasks, config)
     return [
         Answers(
             task,
             {
-                system: ask(
-                    task, system, asked_as(system, config.attributes, transcript), replier, sampling, out / RESPONSES
-                )
+                system: ask(task, system, asked_as(system, told, transcript), replier, sampling, out / RESPONSES)
                 for system, replier in repliers.items()
             },
         )

@@ -4,10 +4,12 @@ import json
 import pytest
 import soundfile
 
+from speechllm.config import EvaluationConfig
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
+from speechllm.eval.evaluation import told_attributes
 from speechllm.eval.sources import SOURCES, find_tasks, manifest_tasks, read_task, register, with_prompts
 from speechllm.testing.corpus import tone
 
@@ -134,3 +136,16 @@ def test_a_manifest_is_asked_about_all_that_it_knows(tmp_path):
     ]
     write_jsonl(tmp_path / "m.jsonl", rows)
     assert [task.name for task in manifest_tasks(tmp_path / "m.jsonl")] == ["gender"]
+
+
+def test_the_ceiling_is_told_what_is_asked_and_no_more(tmp_path):
+    """It once read all that a manifest holds, and answered with measured numbers."""
+    facts = {"gender": "female", "words_per_minute": 111, "pitch": "low"}
+    clip = Utterance(id="u", audio="a.wav", duration=1.0, sampling_rate=16_000, text="hi", attributes=facts)
+    write_jsonl(tmp_path / "m.jsonl", [clip])
+    prompts = [Prompt(id=kind, kind=kind, text=kind) for kind in ("pitch", "gender", "transcribe")]
+    write_jsonl(tmp_path / "p.jsonl", prompts)
+    tasks = manifest_tasks(tmp_path / "m.jsonl", tmp_path / "p.jsonl")
+    assert told_attributes(tasks, EvaluationConfig()) == ("gender", "pitch")
+    assert told_attributes(tasks, EvaluationConfig(attributes=("age",))) == ("age",)
+    assert told_attributes([task for task in tasks if task.name == "transcribe"], EvaluationConfig()) is None
