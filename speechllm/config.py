@@ -266,8 +266,11 @@ class EvaluationConfig:
     """Longest reply."""
     retention: Literal["none", "quick", "full"] = "quick"
     """Compare the LLM on text with the untouched one: on 16 instructions, or on 210 and a passage."""
-    json_form: bool = False
-    """Also ask every open question to be answered as JSON, in three forms."""
+    forms: bool = False
+    """Also ask the open questions to be answered in nine forms that a program can check: three of JSON, and six rules
+    of Speech-IFEval's kinds."""
+    form_questions: Count | None = None
+    """Questions of each task that are asked in each form, drawn at random; all where left out."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -63,7 +63,7 @@ ARGUMENTS = {
         "--manifest",
         "--prompts",
         "--set",
-        "--json-form",
+        "--forms",
     ],
     ("lab", "report"): ["DIR"],
     ("export",): ["CHECKPOINT", "OUT", "--results", "--push-to"],

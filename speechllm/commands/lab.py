@@ -10,7 +10,7 @@ import tyro
 from speechllm.commands.arguments import Positional
 from speechllm.config import EvaluationConfig
 
-DEFAULTS = EvaluationConfig(json_form=True)
+DEFAULTS = EvaluationConfig(forms=True)
 
 Arms = Annotated[tuple[Path, ...], Positional, tyro.conf.arg(metavar="ARM...")]
 Laboratory = Annotated[Path, Positional, tyro.conf.arg(metavar="DIR")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
 from speechllm.eval.gap import speech_text_gap
 from speechllm.eval.hearing import Answers, score
+from speechllm.eval.instruction_form import instruction_tasks
 from speechllm.eval.json_form import json_tasks
 from speechllm.eval.retention import text_retention
 from speechllm.eval.tasks import Question, Task
@@ -105,9 +107,17 @@ def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[st
 
 
 def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
-    """The tasks, and where wanted the open ones again in the forms of JSON."""
-    opened = [task for task in tasks if config.json_form and task.open and task.metric == "accuracy"]
-    return [*tasks, *(form for task in opened for form in json_tasks(task))]
+    """The tasks, and where wanted the open ones again in forms."""
+    opened = [task for task in tasks if config.forms and task.open and task.metric == "accuracy"]
+    few = [replace(task, questions=_some(task.questions, config.form_questions)) for task in opened]
+    return [*tasks, *(form for task in few for form in [*json_tasks(task), *instruction_tasks(task)])]
+
+
+def _some(questions: Sequence[Question], how_many: int | None) -> tuple[Question, ...]:
+    """At most so many, the same each time, in their order."""
+    if how_many is None or how_many >= len(questions):
+        return tuple(questions)
+    return tuple(questions[k] for k in sorted(random.Random(0).sample(range(len(questions)), how_many)))
 
 
 def _ask(

@@ -28,6 +28,11 @@ class Answers:
         """Which replies give the true answer."""
         return [q.truth == said for q, said in zip(self.task.questions, self.extracted(system), strict=True)]
 
+    def follows(self, system: str) -> list[bool]:
+        """Which replies keep to the form that they are asked for; all where none is."""
+        follows = self.task.follows or (lambda question, reply: True)
+        return [follows(q, r.text) for q, r in zip(self.task.questions, self.replies[system], strict=True)]
+
 
 def score(answered: Sequence[Answers]) -> dict[str, Any]:
     """All scores.
@@ -37,12 +42,14 @@ def score(answered: Sequence[Answers]) -> dict[str, Any]:
         LLM scores on the bare question or what answering everything with the most frequent answer scores, whichever is
         higher; `ahead_of_cascade`, the paired difference. And drawn from these: `accuracy` (a row a task),
         `mean_accuracy`, `wer`, `ceiling_wer`, `cascade_wer`, `recogniser_wer`, and `agreement`, the share of questions
-        of accuracy to which model and ceiling give the same answer. Questions to be answered as JSON stand apart, in
-        `json_retention`: shares of replies that are `valid` JSON, that keep to the `schema`, and that hold the true
-        value (`right`), by system.
+        of accuracy to which model and ceiling give the same answer. Questions to be answered in a form stand apart:
+        `json_retention`, by system the shares of replies that hold JSON (`found`), are nothing else (`valid`),
+        keep to the `schema`, and hold the true value (`right`); `instruction_following`, by system the share of
+        replies that keep to the rule (`followed`). In both, `kept` is the share of the questions to which the ceiling
+        keeps to the form (`able`) where the model does too.
     """
     tasks = {answers.task.name: _scores(answers) for answers in answered}
-    hearing = [answers for answers in answered if answers.task.schema is None]
+    hearing = [answers for answers in answered if answers.task.follows is None]
     results: dict[str, Any] = {
         "tasks": tasks,
         "accuracy": _accuracies({a.task.name: tasks[a.task.name] for a in hearing}),
@@ -53,8 +60,12 @@ def score(answered: Sequence[Answers]) -> dict[str, Any]:
         results["mean_accuracy"] = {c: sum(row[c] for row in rows) / len(rows) for c in columns}
         if all(CEILING in a.replies and MODEL in a.replies for a in hearing):
             results["agreement"] = _agreement([a for a in hearing if a.task.metric == "accuracy"])
-    if forms := [told for answers in answered if answers.task.schema for told in [tasks[answers.task.name]]]:
-        results["json_retention"] = _json_retention(forms)
+    in_json = [answers for answers in answered if answers.task.schema is not None]
+    in_form = [answers for answers in answered if answers.task.follows is not None and answers.task.schema is None]
+    if in_json:
+        results["json_retention"] = _shares(in_json, tasks, JSON_SHARES) | _kept(in_json)
+    if in_form:
+        results["instruction_following"] = _shares(in_form, tasks, {"followed": "value"}) | _kept(in_form)
     for answers in answered:
         if answers.task.metric == "wer":
             results |= _transcription(answers, tasks[answers.task.name])
@@ -116,8 +127,14 @@ def _accuracies(tasks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     }
 
 
-def _json_retention(forms: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, float]]:
-    names = {"valid": "valid", "schema": "schema", "right": "value"}
+JSON_SHARES = {"found": "found", "valid": "valid", "schema": "schema", "right": "value"}
+"""What `json_retention` tells of a system, and the score of each task that it is the mean of."""
+
+
+def _shares(
+    answered: Sequence[Answers], tasks: Mapping[str, Any], names: Mapping[str, str]
+) -> dict[str, dict[str, float] | float]:
+    forms = [tasks[answers.task.name] for answers in answered]
     n = sum(told["n"] for told in forms)
     return {
         system: {
@@ -125,6 +142,15 @@ def _json_retention(forms: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, f
         }
         for system in forms[0]["systems"]
     }
+
+
+def _kept(answered: Sequence[Answers]) -> dict[str, float]:
+    """Of the questions to which the ceiling keeps to the form, how many there are and the share the model keeps to."""
+    if not all({MODEL, CEILING} <= answers.replies.keys() for answers in answered):
+        return {}
+    both = [pair for answers in answered for pair in zip(answers.follows(MODEL), answers.follows(CEILING), strict=True)]
+    able = [model for model, ceiling in both if ceiling]
+    return {"able": float(len(able))} | ({"kept": sum(able) / len(able)} if able else {})
 
 
 def _agreement(answered: Sequence[Answers]) -> float:

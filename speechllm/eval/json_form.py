@@ -29,6 +29,16 @@ def parse_json(reply: str) -> Any | None:
     return value if isinstance(value, dict | list) else None
 
 
+def find_json(reply: str) -> Any | None:
+    """The first JSON object or list that stands anywhere in the reply, as a caller would cut it out; None if none."""
+    for start in re.finditer(r"[\[{]", reply):
+        try:
+            return json.JSONDecoder().raw_decode(reply, start.start())[0]
+        except ValueError:
+            continue
+    return None
+
+
 def json_tasks(task: Task) -> list[Task]:
     """The questions of an accuracy task once more in each of `FORMS`, with the true value under the first key."""
     return [_in_form(task, form) for form in FORMS]
@@ -38,7 +48,7 @@ def _in_form(task: Task, form: str) -> Task:
     attribute = task.questions[0].prompt.kind
     keys = {"answer": ["answer"], "own key": [attribute], "two keys": [attribute, "reason"]}[form]
     named = " and ".join(f'"{key}"' for key in keys)
-    lead = f"Answer as JSON with the {'keys' if len(keys) > 1 else 'key'} {named}: "
+    lead = f"Write a JSON object with the {'keys' if len(keys) > 1 else 'key'} {named}. "
 
     def asked(question: Question) -> Question:
         prompt = question.prompt.model_copy(
@@ -47,7 +57,7 @@ def _in_form(task: Task, form: str) -> Task:
         return replace(question, prompt=prompt)
 
     def extract(question: Question, reply: str) -> str | None:
-        value = parse_json(reply)
+        value = find_json(reply)
         return task.extract(question, str(value.get(keys[0], ""))) if isinstance(value, dict) else None
 
     return replace(
@@ -55,8 +65,10 @@ def _in_form(task: Task, form: str) -> Task:
         name=f"json.{task.name}.{form.replace(' ', '_')}",
         questions=tuple(map(asked, task.questions)),
         extract=extract,
+        follows=lambda question, reply: find_json(reply) is not None,
         schema=schema(keys),
-        rule=f"valid JSON; its key {keys[0]!r} names the true {display_name(attribute).lower()} and no other",
+        version="2",
+        rule=f"holds a JSON object; its key {keys[0]!r} names the true {display_name(attribute).lower()} and no other",
     )
 
 
@@ -71,10 +83,11 @@ def schema(keys: Sequence[str]) -> dict[str, Any]:
 
 
 def json_scores(replies: Sequence[str], wanted: dict[str, Any]) -> dict[str, float]:
-    """`valid`: share of replies that are JSON; `schema`: share that keep to the schema."""
+    """`found`: share of replies that hold JSON; `valid`: that are nothing else; `schema`: and keep to the schema."""
     parsed = [parse_json(reply) for reply in replies]
     fits = jsonschema.Draft202012Validator(wanted).is_valid
     return {
+        "found": sum(find_json(reply) is not None for reply in replies) / len(replies),
         "valid": sum(value is not None for value in parsed) / len(replies),
         "schema": sum(value is not None and fits(value) for value in parsed) / len(replies),
     }

@@ -28,7 +28,9 @@ class Point:
     accuracy: Mapping[str, float]
     """By task."""
     json: float | None
-    """Share of replies that are JSON where the question, about audio, asks for it."""
+    """Share of replies that hold JSON where the question, about audio, asks for it."""
+    followed: float | None
+    """Share of replies that keep to the rule that the question, about audio, gives."""
     changed: float | None
     """Share of replies to text instructions that are not those of the untouched LLM, letter for letter."""
     kl: float | None
@@ -50,6 +52,7 @@ class Ceiling:
 
     skill: float | None
     json: float | None
+    followed: float | None
 
 
 def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
@@ -59,7 +62,7 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
         SpeechLLMError: nothing there is evaluated yet, or a file is broken; names it.
     """
     courses = []
-    ceiling = Ceiling(None, None)
+    ceiling = Ceiling(None, None, None)
     for run in sorted(Path(folder).glob("*/seed-*")):
         found = sorted((run / "eval").glob(f"*/{RESULTS}"))
         if not found:
@@ -70,7 +73,8 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
         results = _read(found[0])
         ceiling = Ceiling(
             number(part(results, "mean_accuracy").get(CEILING)),
-            number(part(part(results, "json_retention"), CEILING).get("valid")),
+            _in_form(results, "json_retention", CEILING),
+            _in_form(results, "instruction_following", CEILING),
         )
     if not courses:
         raise SpeechLLMError(f"{folder}: holds no ARM/seed-S/eval/*/{RESULTS}; run `speechllm lab run` first")
@@ -97,10 +101,17 @@ def _point(path: Path, stages: Sequence[int]) -> Point:
         accuracy={
             name: float(row[MODEL]) for name, row in part(results, "accuracy").items() if not name.startswith("json.")
         },
-        json=number(part(part(results, "json_retention"), MODEL).get("valid")),
+        json=_in_form(results, "json_retention", MODEL),
+        followed=_in_form(results, "instruction_following", MODEL),
         changed=None if same is None or not n else 1 - same / n,
         kl=number(text.get("kl")),
     )
+
+
+def _in_form(results: Mapping[str, Any], section: str, system: str) -> float | None:
+    """How often a system keeps to the forms of a section of results.json."""
+    name = {"json_retention": "found", "instruction_following": "followed"}[section]
+    return number(part(part(results, section), system).get(name))
 
 
 def _step(checkpoint: str, stages: Sequence[int]) -> int:
@@ -120,39 +131,31 @@ def spread(values: Iterable[float | None]) -> str:
 
 def arm_rows(courses: Sequence[Course], ceiling: Ceiling) -> list[dict[str, str]]:
     """A row for each arm over its seeds, at the end of training, and the ceiling first."""
-    rows = [_row("untouched LLM, true description", 1, [ceiling.skill], [ceiling.json], [0.0], [0.0])]
+    untouched = Point(0, Path(), ceiling.skill, {}, ceiling.json, ceiling.followed, 0.0, 0.0)
+    rows = [_row("untouched LLM, true description", [untouched], ceiling)]
     for arm in dict.fromkeys(course.arm for course in courses):
-        last = [course.points[-1] for course in courses if course.arm == arm]
-        rows.append(
-            _row(
-                arm,
-                len(last),
-                [p.skill for p in last],
-                [p.json for p in last],
-                [p.changed for p in last],
-                [p.kl for p in last],
-            )
-        )
+        rows.append(_row(arm, [course.points[-1] for course in courses if course.arm == arm], ceiling))
     return rows
 
 
-def _row(
-    arm: str,
-    seeds: int,
-    skill: Sequence[float | None],
-    form: Sequence[float | None],
-    changed: Sequence[float | None],
-    kl: Sequence[float | None],
-) -> dict[str, str]:
-    known = [value for value in kl if value is not None]
+def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling) -> dict[str, str]:
+    known = [point.kl for point in ends if point.kl is not None]
     return {
         "arm": arm,
-        "seeds": str(seeds),
-        "accuracy": spread(skill),
-        "JSON under audio": spread(form),
-        "text replies changed": spread(changed),
+        "seeds": str(len(ends)),
+        "accuracy": spread(point.skill for point in ends),
+        "JSON under audio": spread(point.json for point in ends),
+        "rules under audio": spread(point.followed for point in ends),
+        "of the ceiling's JSON": spread(share(point.json, ceiling.json) for point in ends),
+        "of its rules": spread(share(point.followed, ceiling.followed) for point in ends),
+        "text replies changed": spread(point.changed for point in ends),
         "KL on text": f"{statistics.fmean(known):.3f}" if known else "–",
     }
+
+
+def share(value: float | None, whole: float | None) -> float | None:
+    """What a value is of the ceiling's; above 1 where it is better."""
+    return value / whole if value is not None and whole else None
 
 
 def examples(course: Course, questions: int = 1) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ Measure = Callable[[Point], float | None]
 
 MEASURES: tuple[tuple[str, Measure], ...] = (
     ("questions about audio not answered in the JSON asked for (%)", lambda p: None if p.json is None else 1 - p.json),
+    ("rules under audio not kept to (%)", lambda p: None if p.followed is None else 1 - p.followed),
     ("replies to text instructions that changed (%)", lambda p: p.changed),
 )
 """What forgetting is, as shares: the horizontal axes."""
@@ -63,10 +64,11 @@ def _first_seeds(courses: Sequence[Course]) -> list[Course]:
 
 def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
     """Accuracy upwards, forgetting to the right; a line for each run, its end marked: up and left is good."""
-    figure = Figure(figsize=(11, 5), layout="constrained")
+    figure = Figure(figsize=(15, 5), layout="constrained")
     colours = matplotlib.colormaps["tab20"]
     arms = list(dict.fromkeys(course.arm for course in courses))
-    for axes, (name, measure) in zip(figure.subplots(1, 2, sharey=True), MEASURES, strict=True):
+    panels = zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, _ceilings(ceiling), strict=True)
+    for axes, (name, measure), kept in panels:
         for course in courses:
             pairs = [(measure(point), point.skill) for point in course.points]
             known = [(100 * x, 100 * y) for x, y in pairs if x is not None and y is not None]
@@ -77,19 +79,28 @@ def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
                 axes.plot(*known[-1], "o", color=colour)
         if ceiling.skill is not None:
             axes.axhline(100 * ceiling.skill, color="grey", linewidth=0.8, linestyle="--")
-        if measure is MEASURES[0][1] and ceiling.json is not None:
-            axes.axvline(100 * (1 - ceiling.json), color="grey", linewidth=0.8, linestyle="--")
+        if kept is not None:
+            axes.axvline(100 * (1 - kept), color="grey", linewidth=0.8, linestyle="--")
         _bare(axes, name)
     figure.axes[0].set_ylabel("accuracy of what is heard (%)")
-    figure.axes[1].legend(fontsize=8, frameon=False)
+    figure.axes[-1].legend(fontsize=8, frameon=False)
     return figure
 
 
+def _ceilings(ceiling: Ceiling) -> tuple[float | None, ...]:
+    """What the untouched LLM keeps of each of `MEASURES`."""
+    return (ceiling.json, ceiling.followed, 1.0)
+
+
 def _over_steps(course: Course) -> Figure:
-    """One run: skill and JSON over the steps."""
+    """One run: skill, JSON and rules over the steps."""
     figure = Figure(figsize=(3.6, 2.8), layout="constrained")
     axes = figure.subplots()
-    curves: tuple[tuple[str, Measure], ...] = (("accuracy", lambda p: p.skill), ("JSON", lambda p: p.json))
+    curves: tuple[tuple[str, Measure], ...] = (
+        ("accuracy", lambda p: p.skill),
+        ("JSON", lambda p: p.json),
+        ("rules", lambda p: p.followed),
+    )
     for name, measure in curves:
         known = [(point.step, 100 * value) for point in course.points if (value := measure(point)) is not None]
         if known:

@@ -37,7 +37,7 @@ def accuracy(truths: Sequence[str], answers: Sequence[str | None]) -> dict[str, 
         "answered": sum(answer is not None for answer in answers) / len(answers),
         "constant": max(Counter(truths).values()) / len(truths),
         "labels": columns,
-        "confusion": confusion_matrix(truths, given, labels=columns)[: len(labels)].tolist(),
+        "confusion": confusion_matrix(truths, given, labels=[*labels, NONE])[: len(labels), : len(columns)].tolist(),
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -126,18 +126,24 @@ def _retained(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     rows = []
     json_form = part(results, "json_retention")
     if json_form:
-        said = [
-            f"{system}: " + ", ".join(f"{percent(number(part(json_form, system).get(k)))} {k}" for k in _JSON)
-            for system in ("model", "ceiling")
-        ]
-        rows.append(("JSON under audio", "; ".join(said)))
+        rows.append(("JSON under audio", _beside_ceiling(json_form, ("found", "valid", "schema", "right"))))
+    following = part(results, "instruction_following")
+    if following:
+        rows.append(("instructions under audio", _beside_ceiling(following, ("followed",))))
     gap = number(part(results, "gap").get("kl"))
     if gap is not None:
         rows.append(("speech-text gap", f"{gap:.3f} nats a token"))
     return rows
 
 
-_JSON = ("valid", "schema", "right")
+def _beside_ceiling(shares: Mapping[str, Any], names: Sequence[str]) -> str:
+    """What of the forms model and ceiling keep to, and what the model keeps of the ceiling's."""
+    said = [
+        f"{system}: " + ", ".join(f"{percent(number(part(shares, system).get(name)))} {name}" for name in names)
+        for system in ("model", "ceiling")
+    ]
+    kept, able = number(shares.get("kept")), number(shares.get("able"))
+    return "; ".join([*said, *([] if kept is None else [f"kept: {percent(kept)} of {able:.0f}"])])
 
 
 def retention(results: Mapping[str, Any]) -> str:

@@ -86,8 +86,10 @@ class Task:
     """How a reply is scored, in words for the report."""
     tolerant: Extract | None = None
     """A second way to read a reply, where the official one asks for the very words; both are shown."""
+    follows: Callable[[Question, str], bool] | None = None
+    """Whether a reply keeps to the form that it is asked for; such tasks tell of what is kept, not of what is heard."""
     schema: dict[str, Any] | None = None
-    """JSON schema that a reply is asked to keep to."""
+    """JSON schema that a reply is asked to keep to, where the form is JSON."""
     open: bool = False
     """Whether the prompt is this package's own and may be put in other words; a benchmark's may not."""
 

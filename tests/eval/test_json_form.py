@@ -35,26 +35,30 @@ def tasks():
 
 def test_each_form_asks_for_its_keys(tasks):
     assert [task.questions[0].prompt.text for task in tasks[1]] == [
-        'Answer as JSON with the key "answer": What is the emotion of the speaker?',
-        'Answer as JSON with the key "emotion": What is the emotion of the speaker?',
-        'Answer as JSON with the keys "emotion" and "reason": What is the emotion of the speaker?',
+        'Write a JSON object with the key "answer". What is the emotion of the speaker?',
+        'Write a JSON object with the key "emotion". What is the emotion of the speaker?',
+        'Write a JSON object with the keys "emotion" and "reason". What is the emotion of the speaker?',
     ]
     assert [task.name for task in tasks[1]] == [f"json.emotion.{form}" for form in ("answer", "own_key", "two_keys")]
 
 
 @pytest.mark.parametrize(
-    ("reply", "valid", "fits", "right"),
+    ("reply", "found", "valid", "fits", "right"),
     [
-        ('{"emotion": "anger", "reason": "loud"}', 1, 1, 1),
-        ('{"emotion": "sad", "reason": "low"}', 1, 1, 0),
-        ('{"emotion": "angry"}', 1, 0, 1),
-        ('{"emotion": ["angry"], "reason": "x"}', 1, 0, 1),
-        ("The speaker is angry.", 0, 0, 0),
+        ('{"emotion": "anger", "reason": "loud"}', 1, 1, 1, 1),
+        ('{"emotion": "sad", "reason": "low"}', 1, 1, 1, 0),
+        ('{"emotion": "angry"}', 1, 1, 0, 1),
+        ('{"emotion": ["angry"], "reason": "x"}', 1, 1, 0, 1),
+        ('Here: {"emotion": "angry", "reason": "x"} as you asked.', 1, 0, 0, 1),
+        ('{"emotion": "angry", "data": {"emotion": {', 0, 0, 0, 0),
+        ("The speaker is angry.", 0, 0, 0, 0),
     ],
 )
-def test_form_and_value_are_scored_apart(tasks, reply, valid, fits, right):
+def test_form_and_value_are_scored_apart(tasks, reply, found, valid, fits, right):
     plain, forms = tasks
     said = {s: [Reply(reply, "stop")] for s in ("model", "ceiling", "cascade", "nothing")}
     results = score([Answers(plain, said), Answers(forms[2], said)])
-    assert results["json_retention"]["model"] == {"valid": valid, "schema": fits, "right": right}
+    assert results["json_retention"]["model"] == {"found": found, "valid": valid, "schema": fits, "right": right}
+    assert results["json_retention"]["able"] == found
+    assert results["json_retention"].get("kept") == (1 if found else None)
     assert list(results["accuracy"]) == ["emotion"]

@@ -15,7 +15,8 @@ def results(skill: float, form: float, same: int) -> dict[str, Any]:
     return {
         "mean_accuracy": {"model": skill, "ceiling": 0.9, "chance": 0.5},
         "accuracy": {"gender": {"model": skill, "chance": 0.5, "n": 8}},
-        "json_retention": {"model": {"valid": form}, "ceiling": {"valid": 0.8}},
+        "json_retention": {"model": {"found": form}, "ceiling": {"found": 0.8}},
+        "instruction_following": {"model": {"followed": form / 2}, "ceiling": {"followed": 0.5}},
         "text_retention": {"identical_replies": same, "n": 16, "kl": 0.25},
     }
 
@@ -45,7 +46,7 @@ def laboratory(tmp_path) -> Path:
 
 def test_points_stand_at_their_steps_in_the_order_of_training(laboratory):
     courses, ceiling = read_courses(laboratory)
-    assert ceiling == Ceiling(0.9, 0.8)
+    assert ceiling == Ceiling(0.9, 0.8, 0.5)
     assert [(course.arm, course.seed) for course in courses] == [("self_output", 0), ("sft", 0), ("sft", 1)]
     assert [point.step for point in courses[1].points] == [290, 310, 340]
     assert [point.skill for point in courses[1].points] == [0.5, 0.6, 0.8]
@@ -62,6 +63,9 @@ def test_a_row_is_the_end_of_training_over_the_seeds(laboratory):
         "seeds": "2",
         "accuracy": "70 % ± 14",
         "JSON under audio": "10 % ± 14",
+        "rules under audio": "5 % ± 7",
+        "of the ceiling's JSON": "12 % ± 18",
+        "of its rules": "10 % ± 14",
         "text replies changed": "62 % ± 18",
         "KL on text": "0.250",
     }
