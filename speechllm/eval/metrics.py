@@ -28,6 +28,8 @@ def accuracy(truths: Sequence[str], answers: Sequence[str | None]) -> dict[str, 
     right = sum(map(str.__eq__, truths, given))
     labels = sorted(set(truths))
     columns = [*labels, *sorted(set(given) - set(labels))]
+    # One label more than there are, cut off again: scikit-learn warns of a matrix of one column.
+    matrix = confusion_matrix(truths, given, labels=[*columns, "\0"])[: len(labels), : len(columns)]
     interval = stats.binomtest(right, len(truths)).proportion_ci(method="wilson")
     return {
         "value": right / len(truths),
@@ -37,7 +39,7 @@ def accuracy(truths: Sequence[str], answers: Sequence[str | None]) -> dict[str, 
         "answered": sum(answer is not None for answer in answers) / len(answers),
         "constant": max(Counter(truths).values()) / len(truths),
         "labels": columns,
-        "confusion": confusion_matrix(truths, given, labels=[*labels, NONE])[: len(labels), : len(columns)].tolist(),
+        "confusion": matrix.tolist(),
     }
 
 

@@ -8,6 +8,7 @@ from speechllm.data.render import audio_parts
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import SYSTEMS, ask, asked_as, responses_path
 from speechllm.eval.hearing import Answers, score
+from speechllm.eval.metrics import accuracy
 from speechllm.eval.tasks import Question, Task, attribute_task, named_choice
 from speechllm.models.reply import Reply, Sampling
 from speechllm.testing.scripted import ScriptedReplier
@@ -134,3 +135,17 @@ def test_replies_to_other_questions_are_not_taken(tmp_path):
     fewer = Task(task.name, task.questions[:1], task.extract)
     with pytest.raises(SpeechLLMError, match=r"gender\.model\.jsonl:2: is no reply to task"):
         ask(fewer, "model", asked_as("model"), replier, Sampling(), tmp_path)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    ("truths", "answers", "columns", "matrix"),
+    [
+        (["a", "a"], ["a", "a"], ["a"], [[2]]),
+        (["a", "b"], ["a", "c"], ["a", "b", "c"], [[1, 0, 0], [0, 0, 1]]),
+        (["a", "b"], ["", None], ["a", "b", "", "(none)"], [[0, 0, 1, 0], [0, 0, 0, 1]]),
+    ],
+)
+def test_the_confusion_matrix_has_a_column_for_whatever_was_answered(truths, answers, columns, matrix):
+    scores = accuracy(truths, answers)
+    assert (scores["labels"], scores["confusion"]) == (columns, matrix)
