@@ -29,7 +29,7 @@ def accuracy(truths: Sequence[str], answers: Sequence[str | None]) -> dict[str, 
     labels = sorted(set(truths))
     columns = [*labels, *sorted(set(given) - set(labels))]
     # One label more than there are, cut off again: scikit-learn warns of a matrix of one column.
-    matrix = confusion_matrix(truths, given, labels=[*columns, "\0"])[: len(labels), : len(columns)]
+    matrix = confusion_matrix(truths, given, labels=[*columns, "(no label)"])[: len(labels), : len(columns)]
     interval = stats.binomtest(right, len(truths)).proportion_ci(method="wilson")
     return {
         "value": right / len(truths),
