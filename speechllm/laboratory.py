@@ -14,10 +14,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from speechllm.config import EvaluationConfig, TrainConfig, load_toml
+from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import MODEL
 from speechllm.eval.evaluation import RECOGNISED, RESPONSES, RESULTS, evaluate
 from speechllm.eval.tasks import Task
+from speechllm.targets.records import TargetRecord
 from speechllm.train.keeping import CHECKPOINTS
 from speechllm.train.loop import train
 
@@ -34,6 +36,7 @@ def run_arms(
     config: EvaluationConfig,
     seeds: Sequence[int] = (0,),
     changes: Sequence[str] = (),
+    about: tuple[Sequence[Utterance], Sequence[TargetRecord]] | None = None,
 ) -> None:
     """Trains and evaluates; killed and called again, it goes on where it was.
 
@@ -46,6 +49,7 @@ def run_arms(
         config: how it is asked.
         seeds: each arm is trained with each of them.
         changes: `KEY=VALUE` each, as for `load_toml`, the same for all arms.
+        about: utterances, and records about them on which the speech-text gap is measured.
 
     Raises:
         SpeechLLMError: two arms of one name; a run or an evaluation in `out` was made with other settings.
@@ -60,7 +64,7 @@ def run_arms(
             if not _trained(run):
                 train(run)
             for checkpoint in checkpoints(run.out):
-                _evaluate(checkpoint, run.out / EVALUATIONS / checkpoint.name, tasks, out / UNTOUCHED, config)
+                _evaluate(checkpoint, run.out / EVALUATIONS / checkpoint.name, tasks, out / UNTOUCHED, config, about)
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -76,14 +80,21 @@ def _trained(config: TrainConfig) -> bool:
     return bool(json.loads(done.read_text(encoding="utf-8")) == json.loads(json.dumps(asdict(config), default=str)))
 
 
-def _evaluate(checkpoint: Path, out: Path, tasks: Sequence[Task], untouched: Path, config: EvaluationConfig) -> None:
+def _evaluate(
+    checkpoint: Path,
+    out: Path,
+    tasks: Sequence[Task],
+    untouched: Path,
+    config: EvaluationConfig,
+    about: tuple[Sequence[Utterance], Sequence[TargetRecord]] | None,
+) -> None:
     if (out / RESULTS).exists():
         return
     shared = untouched / _address(checkpoint, config)
     # `evaluate` asks only what no file answers, and refuses files that answer other questions.
     if shared.exists():
         shutil.copytree(shared, out, dirs_exist_ok=True)
-    evaluate(str(checkpoint), tasks, out, config)
+    evaluate(str(checkpoint), tasks, out, config, about)
     if not shared.exists():
         _keep_untouched(out, shared)
 

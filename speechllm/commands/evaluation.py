@@ -43,29 +43,17 @@ def evaluate(
         server: Base URL of an OpenAI-compatible server that takes audio; CHECKPOINT is the model's name there.
         config: How to ask.
     """
-    from speechllm.data.manifest import read_manifest
-    from speechllm.data.prompts import read_prompts
-    from speechllm.errors import SpeechLLMError
     from speechllm.eval.evaluation import evaluate as run
     from speechllm.eval.evaluation import evaluate_served
-    from speechllm.eval.sources import find_tasks, manifest_tasks, with_prompts
+    from speechllm.eval.sources import asked_for
     from speechllm.eval.table import print_table
-    from speechllm.targets.records import read_targets, usable
+    from speechllm.targets.records import read_about
 
-    found = find_tasks(tasks, data)
-    if prompts is not None:
-        found = with_prompts(found, read_prompts(prompts))
-    if manifest is not None:
-        found += manifest_tasks(manifest, prompts)
-    if not found:
-        raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
+    found = asked_for(tasks, data, manifest, prompts)
     if server is not None:
         print_table(evaluate_served(checkpoint, server, found, out, config).results)
         return
-    if targets is not None and manifest is None:
-        raise SpeechLLMError("--targets are about a manifest; give it with --manifest")
-    about = (read_manifest(manifest), usable(read_targets(targets))) if targets and manifest else None
-    print_table(run(checkpoint, found, out, config, about).results)
+    print_table(run(checkpoint, found, out, config, read_about(manifest, targets)).results)
 
 
 def score(

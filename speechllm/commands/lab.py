@@ -24,6 +24,7 @@ def lab_run(
     data: Path | None = None,
     manifest: Path | None = None,
     prompts: Path | None = None,
+    targets: Path | None = None,
     set: tuple[str, ...] = (),
     config: EvaluationConfig = DEFAULTS,
 ) -> None:
@@ -37,22 +38,19 @@ def lab_run(
         data: Folder of the benchmarks that the tasks need.
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked.
+        targets: Targets about the manifest: how far is what the LLM predicts after hearing from what it does reading?
         set: Changes to the configs of all arms, each KEY=VALUE with VALUE as in TOML.
         config: How to ask.
     """
-    from speechllm.data.prompts import read_prompts
     from speechllm.errors import SpeechLLMError
-    from speechllm.eval.sources import find_tasks, manifest_tasks, with_prompts
+    from speechllm.eval.sources import asked_for
     from speechllm.laboratory import run_arms
+    from speechllm.targets.records import read_about
 
-    found = find_tasks(tasks, data)
-    if prompts is not None:
-        found = with_prompts(found, read_prompts(prompts))
-    if manifest is not None:
-        found += manifest_tasks(manifest, prompts)
-    if not arms or not found:
-        raise SpeechLLMError("give at least one arm, and --manifest, or --tasks with --data")
-    run_arms(arms, found, out, config, seeds, set)
+    if not arms:
+        raise SpeechLLMError("give at least one arm: a training config (TOML)")
+    found = asked_for(tasks, data, manifest, prompts)
+    run_arms(arms, found, out, config, seeds, set, read_about(manifest, targets))
 
 
 def lab_report(folder: Laboratory) -> None:

@@ -35,6 +35,8 @@ class Point:
     """Share of replies to text instructions that are not those of the untouched LLM, letter for letter."""
     kl: float | None
     """From the untouched LLM's predictions on text, in nats a token."""
+    gap: float | None = None
+    """The speech-text gap, in nats a token."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Course:
     arm: str
     seed: int
     points: Sequence[Point]
+    seconds: float | None = None
+    """That the steps of training took."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +73,7 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
             continue
         stages = [int(stage["steps"]) for stage in _read(run / "config.json")["stages"]]
         points = sorted((_point(path, stages) for path in found), key=lambda point: point.step)
-        courses.append(Course(run.parent.name, int(run.name.removeprefix("seed-")), points))
+        courses.append(Course(run.parent.name, int(run.name.removeprefix("seed-")), points, _seconds(run)))
         results = _read(found[0])
         ceiling = Ceiling(
             number(part(results, "mean_accuracy").get(CEILING)),
@@ -105,6 +109,7 @@ def _point(path: Path, stages: Sequence[int]) -> Point:
         followed=_in_form(results, "instruction_following", MODEL),
         changed=None if same is None or not n else 1 - same / n,
         kl=number(text.get("kl")),
+        gap=number(part(results, "gap").get("kl")),
     )
 
 
@@ -112,6 +117,15 @@ def _in_form(results: Mapping[str, Any], section: str, system: str) -> float | N
     """How often a system keeps to the forms of a section of results.json."""
     name = {"json_retention": "found", "instruction_following": "followed"}[section]
     return number(part(part(results, section), system).get(name))
+
+
+def _seconds(run: Path) -> float | None:
+    """The sum over the steps of a run's log, so that what lies between two parts of a run does not count."""
+    log, stages = run / "log.jsonl", _read(run / "config.json")["stages"]
+    if not log.exists():
+        return None
+    steps = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    return sum(stages[step["stage"]]["batch_size"] / step["examples_per_second"] for step in steps if "loss" in step)
 
 
 def _step(checkpoint: str, stages: Sequence[int]) -> int:
@@ -134,12 +148,12 @@ def arm_rows(courses: Sequence[Course], ceiling: Ceiling) -> list[dict[str, str]
     untouched = Point(0, Path(), ceiling.skill, {}, ceiling.json, ceiling.followed, 0.0, 0.0)
     rows = [_row("untouched LLM, true description", [untouched], ceiling)]
     for arm in dict.fromkeys(course.arm for course in courses):
-        rows.append(_row(arm, [course.points[-1] for course in courses if course.arm == arm], ceiling))
+        runs = [course for course in courses if course.arm == arm]
+        rows.append(_row(arm, [run.points[-1] for run in runs], ceiling, [run.seconds for run in runs]))
     return rows
 
 
-def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling) -> dict[str, str]:
-    known = [point.kl for point in ends if point.kl is not None]
+def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling, seconds: Sequence[float | None] = ()) -> dict[str, str]:
     return {
         "arm": arm,
         "seeds": str(len(ends)),
@@ -149,8 +163,15 @@ def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling) -> dict[str, str]:
         "of the ceiling's JSON": spread(share(point.json, ceiling.json) for point in ends),
         "of its rules": spread(share(point.followed, ceiling.followed) for point in ends),
         "text replies changed": spread(point.changed for point in ends),
-        "KL on text": f"{statistics.fmean(known):.3f}" if known else "–",
+        "KL on text": _mean([point.kl for point in ends], 3),
+        "speech-text gap": _mean([point.gap for point in ends], 3),
+        "seconds of training": _mean(seconds, 0),
     }
+
+
+def _mean(values: Iterable[float | None], digits: int) -> str:
+    known = [value for value in values if value is not None]
+    return f"{statistics.fmean(known):.{digits}f}" if known else "–"
 
 
 def share(value: float | None, whole: float | None) -> float | None:

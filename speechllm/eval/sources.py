@@ -124,6 +124,24 @@ def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
     return tasks
 
 
+def asked_for(
+    names: Sequence[str], data: Path | None, manifest: Path | None = None, prompts: Path | None = None
+) -> list[Task]:
+    """The tasks of these names (`find_tasks`) and of a manifest, asked with the prompts of a file where one is given.
+
+    Raises:
+        SpeechLLMError: nothing is asked for.
+    """
+    found = find_tasks(names, data)
+    if prompts is not None:
+        found = with_prompts(found, read_prompts(prompts))
+    if manifest is not None:
+        found += manifest_tasks(manifest, prompts)
+    if not found:
+        raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
+    return found
+
+
 def with_prompts(tasks: Sequence[Task], prompts: Sequence[Prompt]) -> list[Task]:
     """Tasks whose questions are open ask the first prompt of their kind instead of the package's own."""
     first = {prompt.kind: prompt for prompt in reversed(prompts)}

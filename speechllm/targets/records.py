@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from speechllm.data.jsonl import read_jsonl
+from speechllm.data.manifest import Utterance, read_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.models.reply import FinishReason
 
@@ -54,6 +55,19 @@ def read_targets(path: Path) -> list[TargetRecord]:
     if not records:
         raise SpeechLLMError(f"{path}: holds no target records; generate some with `speechllm targets generate`")
     return records
+
+
+def read_about(manifest: Path | None, targets: Path | None) -> tuple[list[Utterance], list[TargetRecord]] | None:
+    """Utterances and the usable records about them; None without targets.
+
+    Raises:
+        SpeechLLMError: targets without the manifest that they are about, or a file is not as it should be.
+    """
+    if targets is None:
+        return None
+    if manifest is None:
+        raise SpeechLLMError("--targets are about a manifest; give it with --manifest")
+    return read_manifest(manifest), usable(read_targets(targets))
 
 
 def usable(records: Sequence[TargetRecord]) -> list[TargetRecord]:

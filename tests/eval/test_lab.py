@@ -18,6 +18,7 @@ def results(skill: float, form: float, same: int) -> dict[str, Any]:
         "json_retention": {"model": {"found": form}, "ceiling": {"found": 0.8}},
         "instruction_following": {"model": {"followed": form / 2}, "ceiling": {"followed": 0.5}},
         "text_retention": {"identical_replies": same, "n": 16, "kl": 0.25},
+        "gap": {"kl": 0.5},
     }
 
 
@@ -29,7 +30,12 @@ def write_run(out: Path, arm: str, seed: int, told: dict[str, dict[str, Any]]) -
         (folder / "results.json").write_text(json.dumps(values), encoding="utf-8")
         row = {"prompt": "Who speaks?", "label": "female", "response": f"reply of <{checkpoint}>"}
         (folder / "responses" / "gender.model.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
-    (run / "config.json").write_text(json.dumps({"stages": [{"steps": 300}, {"steps": 40}]}), encoding="utf-8")
+    (run / "config.json").write_text(
+        json.dumps({"stages": [{"steps": 300, "batch_size": 8}, {"steps": 40, "batch_size": 4}]}), encoding="utf-8"
+    )
+    steps = [{"stage": k, "loss": 1.0, "examples_per_second": 2.0} for k in (0, 1)]
+    log = [*steps, {"stage": 1, "validation": {"loss": 1.0}}]
+    (run / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in log), encoding="utf-8")
     return run
 
 
@@ -68,6 +74,8 @@ def test_a_row_is_the_end_of_training_over_the_seeds(laboratory):
         "of its rules": "10 % ± 14",
         "text replies changed": "62 % ± 18",
         "KL on text": "0.250",
+        "speech-text gap": "0.500",
+        "seconds of training": "6",
     }
     assert markdown(rows).splitlines()[4].startswith("| sft | 2 | 70 % ± 14 |")
 
