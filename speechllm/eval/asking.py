@@ -36,40 +36,62 @@ def asked_as(
 
 
 def ask(
-    task: Task,
+    tasks: Sequence[Task],
     system: str,
     conversation: Callable[[Question], list[Message]],
     replier: Replier,
     sampling: Sampling,
     folder: Path,
-) -> list[Reply]:
-    """The replies to all questions of a task, in order; those that `folder` holds already are not asked for again.
+) -> list[list[Reply]]:
+    """The replies to all questions of each task, in order; those that `folder` holds already are not asked for again.
 
-    Writes `folder`/TASK.SYSTEM.jsonl, a line a question with all that scoring it again needs. Equal conversations are
-    answered once.
+    Writes `folder`/TASK.SYSTEM.jsonl, a line a question with all that scoring it again needs. Batches go across tasks,
+    for small ones would leave the hardware idle. Equal conversations are answered once.
 
     Raises:
         SpeechLLMError: `folder` holds replies to other questions.
     """
-    path = responses_path(folder, task.name, system)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    replies = _read(path, task)
-    cache: dict[str, Reply] = {}
-    total = len(task.questions)
-    with progress.task(f"{task.name}: ask {system}", total) as bar, path.open("ab") as file:
-        bar.advance(len(replies))
-        for at in range(len(replies), total, BATCH):
-            batch = task.questions[at : at + BATCH]
-            conversations = [conversation(question) for question in batch]
-            new = {str(c): c for c in conversations if str(c) not in cache}
-            if new:
-                cache |= dict(zip(new, replier(list(new.values()), sampling, ""), strict=True))
-            fresh = [cache[str(c)] for c in conversations]
-            lines = [_line(task, system, q, r) for q, r in zip(batch, fresh, strict=True)]
-            append_synced(file, "\n".join(lines))
-            replies += fresh
+    paths = [responses_path(folder, task.name, system) for task in tasks]
+    folder.mkdir(parents=True, exist_ok=True)
+    replies = [_read(path, task) for path, task in zip(paths, tasks, strict=True)]
+    where = [(number, k) for number, task in enumerate(tasks) for k in range(len(task.questions))]
+    known: dict[str, Reply] = {}
+    with progress.task(f"ask {system}", len(where)) as bar:
+        for at in range(0, len(where), BATCH):
+            batch = where[at : at + BATCH]
+            said = [conversation(tasks[number].questions[k]) for number, k in batch]
+            if any(k >= len(replies[number]) for number, k in batch):
+                # The whole batch, also where a part was answered before a kill: others in it would round differently.
+                new = {str(c): c for c in said if str(c) not in known}
+                if new:
+                    known |= dict(zip(new, replier(list(new.values()), sampling, ""), strict=True))
+                for (number, k), c in zip(batch, said, strict=True):
+                    if k >= len(replies[number]):
+                        replies[number].append(known[str(c)])
+                _append(paths, tasks, system, replies, batch)
+            else:
+                known |= {str(c): replies[number][k] for (number, k), c in zip(batch, said, strict=True)}
             bar.advance(len(batch))
     return replies
+
+
+def _append(
+    paths: Sequence[Path],
+    tasks: Sequence[Task],
+    system: str,
+    replies: Sequence[Sequence[Reply]],
+    batch: Sequence[tuple[int, int]],
+) -> None:
+    """Writes what of a batch of (task, question) is not on disk yet."""
+    for number in dict.fromkeys(number for number, _ in batch):
+        task, path = tasks[number], paths[number]
+        written = len(whole_lines(path))
+        asked = [k for n, k in batch if n == number and k >= written]
+        if asked:
+            with path.open("ab") as file:
+                append_synced(
+                    file, "\n".join(_line(task, system, task.questions[k], replies[number][k]) for k in asked)
+                )
 
 
 def responses_path(folder: Path, task: str, system: str) -> Path:

@@ -125,16 +125,11 @@ def _ask(
 ) -> list[Answers]:
     sampling = Sampling(max_new_tokens=config.max_new_tokens)
     told = told_attributes(tasks, config)
-    return [
-        Answers(
-            task,
-            {
-                system: ask(task, system, asked_as(system, told, transcript), replier, sampling, out / RESPONSES)
-                for system, replier in repliers.items()
-            },
-        )
-        for task in tasks
-    ]
+    replies = {
+        system: ask(tasks, system, asked_as(system, told, transcript), replier, sampling, out / RESPONSES)
+        for system, replier in repliers.items()
+    }
+    return [Answers(task, {system: replies[system][k] for system in repliers}) for k, task in enumerate(tasks)]
 
 
 def _settle(out: Path, checkpoint: str, config: EvaluationConfig, model: SpeechLLM) -> None:

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -109,7 +110,7 @@ def test_replies_are_kept_and_a_torn_line_is_asked_again(tmp_path, monkeypatch):
 
     def run():
         replier = ScriptedReplier(lambda messages: messages[-1]["content"][0]["text"])
-        replies = ask(task, "cascade", asked_as("cascade"), replier, Sampling(), tmp_path)
+        (replies,) = ask([task], "cascade", asked_as("cascade"), replier, Sampling(), tmp_path)
         return replies, len(replier.asked)
 
     path = responses_path(tmp_path, "gender", "cascade")
@@ -125,16 +126,47 @@ def test_replies_are_kept_and_a_torn_line_is_asked_again(tmp_path, monkeypatch):
         assert path.read_bytes() == whole
 
 
+def test_batches_go_across_tasks_and_are_the_same_after_a_kill(tmp_path, monkeypatch):
+    monkeypatch.setattr("speechllm.eval.asking.BATCH", 4)
+    tasks = [
+        attribute_task("gender", people(3), PROMPT.model_copy(update={"text": f"Question {k}?"})) for k in range(3)
+    ]
+    tasks = [replace(task, name=f"task{k}") for k, task in enumerate(tasks)]
+    batches: list[tuple[str, ...]] = []
+
+    def replier(conversations, sampling, description):
+        batches.append(tuple(map(str, conversations)))
+        return [Reply(str(len(batches[-1])) + str(c)[-40:], "stop") for c in conversations]
+
+    def run(folder):
+        return ask(tasks, "cascade", asked_as("cascade"), replier, Sampling(), folder)
+
+    whole = run(tmp_path / "whole")
+    assert [len(batch) for batch in batches] == [4, 4, 1]
+    assert [len(replies) for replies in whole] == [3, 3, 3]
+    first = list(batches)
+    (tmp_path / "cut").mkdir()
+    for k, lines in enumerate((3, 0, 0)):  # killed after the first task's part of the first batch was written
+        path = responses_path(tmp_path / "cut", f"task{k}", "cascade")
+        kept = responses_path(tmp_path / "whole", f"task{k}", "cascade").read_bytes().splitlines(keepends=True)
+        path.write_bytes(b"".join(kept[:lines]))
+    batches.clear()
+    assert run(tmp_path / "cut") == whole
+    assert batches == first
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "cut" / path.name).read_bytes() == path.read_bytes()
+
+
 def test_replies_to_other_questions_are_not_taken(tmp_path):
     replier = ScriptedReplier(lambda messages: "x")
     task = attribute_task("gender", people(2), PROMPT)
-    ask(task, "model", asked_as("model"), replier, Sampling(), tmp_path)
+    ask([task], "model", asked_as("model"), replier, Sampling(), tmp_path)
     other = Task(task.name, task.questions[::-1], task.extract)
     with pytest.raises(SpeechLLMError, match=r"gender\.model\.jsonl:1: is a reply to another question"):
-        ask(other, "model", asked_as("model"), replier, Sampling(), tmp_path)
+        ask([other], "model", asked_as("model"), replier, Sampling(), tmp_path)
     fewer = Task(task.name, task.questions[:1], task.extract)
     with pytest.raises(SpeechLLMError, match=r"gender\.model\.jsonl:2: is no reply to task"):
-        ask(fewer, "model", asked_as("model"), replier, Sampling(), tmp_path)
+        ask([fewer], "model", asked_as("model"), replier, Sampling(), tmp_path)
 
 
 @pytest.mark.filterwarnings("error")
