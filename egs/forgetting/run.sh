@@ -13,13 +13,13 @@ encoder=pypi:whisper-tiny.en
 
 case $setting in
   quick)
-    train=240 test=8 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
+    train=240 test=16 forms=4 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
     sizes=(--set stages.0.steps=300 stages.1.steps=24 stages.1.batch_size=8 save_every=6)
     ;;
   all)
-    train=400 test=64 retention=full main=(sft sft_lora self_output self_output_gated_lora kl) seeds=(0 1 2)
+    train=400 test=64 forms=16 retention=full main=(sft sft_lora self_output self_output_gated_lora kl) seeds=(0 1 2)
     others=(sft_full dropout weight_decay experience_replay pseudo_replay paraphrase selective minimal_edit stm)
-    others+=(self_output_lora on_policy warmup_only)
+    others+=(self_output_one_wording self_output_lora on_policy warmup_only)
     [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
     sizes=()
     ;;
@@ -49,17 +49,20 @@ if [ ! -e train.jsonl ]; then
   speechllm manifest merge "${corpora[@]}" --out train.jsonl
 fi
 
-# Each way to write the replies once: NAME, then strategies and settings.
+# Each way to write the replies once: NAME, then strategies and settings. Labels answer one question each; the LLM
+# answers whatever it is asked, in 54 wordings, of which none asks for JSON, a list, or any other form that is measured.
 targets() {
-  local name=$1
+  local name=$1 asked=prompts tokens=16
   shift
+  if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48; fi
   [ -e "targets/$name.jsonl" ] || speechllm targets generate train.jsonl "targets/$name.jsonl" \
-    --prompts "$here/prompts.jsonl" --llm "$llm" --attributes gender pitch speaking_rate emotion --max-new-tokens 16 \
-    --strategies "$@"
+    --prompts "$here/$asked.jsonl" --llm "$llm" --attributes gender pitch speaking_rate emotion \
+    --max-new-tokens "$tokens" --strategies "$@"
 }
 targets gold gold
 targets self_output self_output
 if [ "$setting" = all ]; then
+  targets self_output_one_wording self_output
   targets gold_experience_replay gold experience_replay=0.05 --instructions "$here/instructions.jsonl"
   targets gold_pseudo_replay gold pseudo_replay=0.05
   targets paraphrase paraphrase
@@ -68,6 +71,11 @@ if [ "$setting" = all ]; then
   targets gold_masked gold --mask-above 2.5
   [ -z "${OTHER_LLM:-}" ] || targets cross_model cross_model --other-llm "$OTHER_LLM"
 fi
+
+# What the LLM replies to the descriptions of the test clips: on it the speech-text gap is measured.
+[ -e test_targets.jsonl ] || speechllm targets generate test.jsonl test_targets.jsonl \
+  --prompts "$here/self_output_prompts.jsonl" --llm "$llm" --attributes gender pitch speaking_rate emotion \
+  --max-new-tokens 48 --strategies self_output
 
 asked=(--manifest test.jsonl)
 [ -z "$sakura" ] || asked+=(--tasks sakura.emotion.open sakura.gender.open --data "$sakura")
@@ -79,7 +87,7 @@ lab() { # ARM... -- SEED...
   done
   shift
   speechllm lab run "${arms[@]}" --seeds "$@" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" \
-    --retention "$retention" --max-new-tokens 64 "${sizes[@]}"
+    --retention "$retention" --max-new-tokens 64 --form-questions "$forms" --targets test_targets.jsonl "${sizes[@]}"
 }
 lab "${main[@]}" -- "${seeds[@]}"
 [ ${#others[@]} -eq 0 ] || lab "${others[@]}" -- 0
