@@ -10,6 +10,7 @@ from pathlib import Path
 import jinja2
 import matplotlib
 from markupsafe import Markup
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -20,12 +21,22 @@ PAGE, TABLE = "lab.html", "lab.md"
 
 Measure = Callable[[Point], float | None]
 
-MEASURES: tuple[tuple[str, Measure], ...] = (
-    ("questions about audio not answered in the JSON asked for (%)", lambda p: None if p.json is None else 1 - p.json),
-    ("rules under audio not kept to (%)", lambda p: None if p.followed is None else 1 - p.followed),
-    ("replies to text instructions that changed (%)", lambda p: p.changed),
+
+def _lost(kept: float | None) -> float | None:
+    return None if kept is None else 100 * (1 - kept)
+
+
+MEASURES: tuple[tuple[str, Measure, Callable[[Ceiling], float | None]], ...] = (
+    ("questions about audio not answered in the JSON asked for (%)", lambda p: _lost(p.json), lambda c: _lost(c.json)),
+    ("rules under audio not kept to (%)", lambda p: _lost(p.followed), lambda c: _lost(c.followed)),
+    (
+        "replies to text instructions that changed (%)",
+        lambda p: None if p.changed is None else 100 * p.changed,
+        lambda c: 0.0,
+    ),
+    ("speech-text gap (nats a token)", lambda p: p.gap, lambda c: 0.0),
 )
-"""What forgetting is, as shares: the horizontal axes."""
+"""What may be lost, of a checkpoint and of the untouched LLM: the horizontal axes; what was not measured is left out."""
 
 
 def write_lab_report(folder: Path) -> tuple[Path, Path]:
@@ -63,33 +74,31 @@ def _first_seeds(courses: Sequence[Course]) -> list[Course]:
 
 
 def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
-    """Accuracy upwards, forgetting to the right; a line for each run, its end marked: up and left is good."""
-    figure = Figure(figsize=(15, 5), layout="constrained")
+    """Accuracy upwards, what is lost to the right; a line for each run, its end marked: up and left is good."""
+    points = [point for course in courses for point in course.points]
+    measured = [m for m in MEASURES if any(m[1](point) is not None for point in points)]
+    figure = Figure(figsize=(5 * max(len(measured), 1) + 2, 5), layout="constrained")
     colours = matplotlib.colormaps["tab20"]
     arms = list(dict.fromkeys(course.arm for course in courses))
-    panels = zip(figure.subplots(1, len(MEASURES), sharey=True), MEASURES, _ceilings(ceiling), strict=True)
-    for axes, (name, measure), kept in panels:
+    lines: dict[str, Artist] = {}
+    panels = figure.subplots(1, max(len(measured), 1), sharey=True, squeeze=False)[0]
+    for axes, (name, measure, untouched) in zip(panels, measured, strict=False):
         for course in courses:
             pairs = [(measure(point), point.skill) for point in course.points]
-            known = [(100 * x, 100 * y) for x, y in pairs if x is not None and y is not None]
+            known = [(x, 100 * y) for x, y in pairs if x is not None and y is not None]
             if known:
                 colour = colours(arms.index(course.arm) % 20)
-                label = course.arm if course in _first_seeds(courses) else None
-                axes.plot(*zip(*known, strict=True), color=colour, linewidth=1.2, alpha=0.7, label=label)
+                (line,) = axes.plot(*zip(*known, strict=True), color=colour, linewidth=1.2, alpha=0.7)
                 axes.plot(*known[-1], "o", color=colour)
+                lines.setdefault(course.arm, line)
         if ceiling.skill is not None:
             axes.axhline(100 * ceiling.skill, color="grey", linewidth=0.8, linestyle="--")
-        if kept is not None:
-            axes.axvline(100 * (1 - kept), color="grey", linewidth=0.8, linestyle="--")
+        if (at := untouched(ceiling)) is not None:
+            axes.axvline(at, color="grey", linewidth=0.8, linestyle="--")
         _bare(axes, name)
-    figure.axes[0].set_ylabel("accuracy of what is heard (%)")
-    figure.axes[-1].legend(fontsize=8, frameon=False)
+    panels[0].set_ylabel("accuracy of what is heard (%)")
+    figure.legend(list(lines.values()), list(lines), loc="outside right upper", fontsize=8, frameon=False)
     return figure
-
-
-def _ceilings(ceiling: Ceiling) -> tuple[float | None, ...]:
-    """What the untouched LLM keeps of each of `MEASURES`."""
-    return (ceiling.json, ceiling.followed, 1.0)
 
 
 def _over_steps(course: Course) -> Figure:
