@@ -36,7 +36,7 @@ MEASURES: tuple[tuple[str, Measure, Callable[[Ceiling], float | None]], ...] = (
     ),
     ("speech-text gap (nats a token)", lambda p: p.gap, lambda c: 0.0),
 )
-"""What may be lost, of a checkpoint and of the untouched LLM: the horizontal axes; what was not measured is left out."""
+"""What may be lost, of a checkpoint and of the untouched LLM: horizontal axes. What was not measured is left out."""
 
 
 def write_lab_report(folder: Path) -> tuple[Path, Path]:
