@@ -84,13 +84,31 @@ class ModelConfig:
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
-class DataConfig:
-    """What to train on."""
+class SourceConfig:
+    """One corpus of a mixture, or a replay set."""
 
-    manifest: Path
-    """Utterance manifest (JSON Lines)."""
     targets: Path
+    """Target records (JSON Lines)."""
+    manifest: Path | None = None
+    """Utterance manifest (JSON Lines) that the targets are about; left out where they are text only (replay)."""
+    weight: Positive | None = None
+    """Its share of what is seen, beside the weights of the others; give all sources one or none."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class DataConfig:
+    """What to train on: one manifest and its targets, or several of them as sources."""
+
+    manifest: Path | None = None
+    """Utterance manifest (JSON Lines)."""
+    targets: Path | None = None
     """Target records (JSON Lines) about those utterances."""
+    sources: list[SourceConfig] = field(default_factory=list)
+    """Instead of manifest and targets: several corpora, each with its own, mixed by weight. An epoch holds as many
+    examples as all of them together; of a source none is seen again before all have been seen."""
+    temperature: Positive = 1.0
+    """Of sources without weights: their shares follow their sizes to the power 1 / temperature, so that 1 is plain
+    concatenation and more raises the small ones."""
     attributes: list[str] | None = None
     """Attributes that the warm-up teaches; all where left out."""
     feature_cache: Path | None = None
@@ -103,6 +121,21 @@ class DataConfig:
     """Share of utterances whose audio may be missing or unreadable; they are reported and left out."""
     transcript_dropout: Share = 0.1
     """Share of training conversations from which the recogniser's words are withheld."""
+
+    def __post_init__(self) -> None:
+        if bool(self.sources) == bool(self.manifest or self.targets):
+            raise ValueError("give manifest and targets, or [[data.sources]]: one of them")
+        if not self.sources and not (self.manifest and self.targets):
+            raise ValueError(f"{'targets' if self.manifest else 'manifest'} is missing")
+        if len({source.weight is None for source in self.sources}) > 1:
+            raise ValueError("give all sources a weight, or none")
+
+    def mixed(self) -> list[SourceConfig]:
+        """The sources, of which a manifest with its targets is the only one."""
+        if self.sources:
+            return self.sources
+        assert self.targets is not None
+        return [SourceConfig(targets=self.targets, manifest=self.manifest)]
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)

@@ -332,7 +332,7 @@ BAD_CONFIGS = {
     "bad TOML": ("[data]", "[data", r"not valid TOML.*line \d+"),
     "unknown objective": ("cross_entropy", "cross_entrpy", r"stages\.1\.objective: .*cross_entropy"),
     "no steps": ("steps = 2", "steps = 0", r"stages\.0\.steps: .*greater than or equal to 1"),
-    "missing key": ("[data]\nmanifest", "[data]\n# manifest", r"'data\.manifest' is missing"),
+    "missing key": ("[data]\nmanifest", "[data]\n# manifest", r"data: manifest is missing"),
     "unknown adapter": ('type = "pooled"', 'type = "poled"', r"did you mean 'pooled'|pooled"),
     "missing model": ("llm = ", 'llm = "/no/such/folder" # ', r"/no/such/folder: no such folder; check the path"),
 }

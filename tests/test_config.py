@@ -77,7 +77,7 @@ def test_what_is_saved_is_read_back(toml, tmp_path):
         ("attributes =", "atributes =", "unknown key 'data.atributes'; did you mean 'attributes'?"),
         ("learning_rate = 1", "lerning_rate = 1", "'stages.1.lerning_rate'; did you mean 'learning_rate'?"),
         ("audio_layers =", "layers =", "unknown key 'model.layers'; "),
-        ('manifest = "train.jsonl"\n', "", "the key 'data.manifest' is missing"),
+        ('manifest = "train.jsonl"\n', "", "data: manifest is missing"),
         ('out = "runs/a"\n', "", "the key 'out' is missing"),
         ("steps = 10\n", "", "the key 'stages.0.steps' is missing"),
         ("seed = 3", 'seed = "3"', "seed: Input should be a valid integer, not '3'"),

@@ -175,6 +175,8 @@ def explain(error: ValidationError, kind: type) -> str:
         key = ".".join(str(part) for part in location[:-1])
         branches = [str(p["loc"][-1]) for p in problems if p["loc"][:-1] == location[:-1]]
         message = f"Input should be {' or '.join(branches)}"
+    if isinstance(first["input"], dict):  # a table is at fault as a whole, and too long to repeat
+        return f"{key}: {message}"
     value = repr(first["input"])
     shown = value if len(value) <= _LONGEST_VALUE else value[:_LONGEST_VALUE] + "..."
     return f"{key}: {message}, not {shown}"

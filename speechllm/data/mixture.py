@@ -41,9 +41,8 @@ class Draw:
 class Mixture:
     """Several sources as one, epoch by epoch.
 
-    An epoch holds as many examples as all sources together, give or take one a source for rounding. A source gives its
-    share of them and goes on in the next epoch where it stopped: each of its examples is drawn before any is drawn
-    again, in a new order every time round.
+    An epoch holds as many examples as all sources together. A source gives its share of them and goes on in the next
+    epoch where it stopped: each of its examples is drawn before any is drawn again, in a new order every time round.
     Shares follow the weights; without them the sizes to the power 1 / `temperature`: 1 is plain concatenation, more
     raises small sources, infinity makes all equal.
 
@@ -86,13 +85,24 @@ class Mixture:
 
     def epoch(self, epoch: int) -> list[Draw]:
         """What is drawn in an epoch, source by source."""
-        total = sum(len(source.lengths) for source in self.sources)
-        # The quota runs over the epochs, so that a share that is no whole number of examples comes out in the long run.
-        first, last = (np.rint(np.asarray(self.shares()) * total * (epoch + k)).astype(int) for k in (0, 1))
         draws: list[Draw] = []
-        for number, (start, stop) in enumerate(zip(first.tolist(), last.tolist(), strict=True)):
+        for number, (start, stop) in enumerate(zip(self._drawn_before(epoch), self._drawn_before(epoch + 1))):
             draws += [Draw(number, index) for index in self._drawn(self.sources[number], start, stop)]
         return draws
+
+    def _drawn_before(self, epoch: int) -> list[int]:
+        """How many examples of each source the epochs before `epoch` hold.
+
+        The quota runs over the epochs, so that a share that is no whole number of examples comes out in the long run;
+        the largest source makes up for the rounding of the others.
+        """
+        shares = self.shares()
+        total = epoch * sum(len(source.lengths) for source in self.sources)
+        # A hair above, so that a whole number that floating point puts just below stays one.
+        counts = [int(share * total + 1e-9 * total) for share in shares]
+        largest = shares.index(max(shares))
+        counts[largest] += total - sum(counts)
+        return counts
 
     def _drawn(self, source: Source, start: int, stop: int) -> list[int]:
         """Elements `start` to `stop` of the endless row of permutations of a source's examples."""

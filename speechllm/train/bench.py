@@ -20,7 +20,7 @@ from speechllm.train.data import AudioStore, Example
 from speechllm.train.llm import training_mode
 from speechllm.train.machine import matmul_peak, peak_memory, reset_peak_memory, synchronize
 from speechllm.train.objectives import Context, CrossEntropy, Objective
-from speechllm.train.order import BatchOrder, length
+from speechllm.train.order import BatchOrder, length, one_source
 from speechllm.train.ranks import Ranks
 from speechllm.train.steps import take_step
 
@@ -135,7 +135,7 @@ def _steps(bench: Bench, switches: Switches, name: str) -> Iterator[tuple[int, f
         store = audio_store(bench.model, bench.processor, switches)
         objective = _objective(bench, store, switches)
         lengths = [length(example) for example in bench.examples] if switches.buckets else None
-        order = BatchOrder(lengths, len(bench.examples), bench.stage.batch_size, seed=0)
+        order = BatchOrder(one_source(len(bench.examples), 0), lengths, bench.stage.batch_size, seed=0)
         optimizer = torch.optim.AdamW(bench.model.adapter_state().values(), lr=bench.stage.learning_rate)
         training_mode(bench.model)
         store.fill([example.utterance for example in bench.examples])

@@ -11,7 +11,6 @@ import torch
 from speechllm import progress
 from speechllm.audio.io import load_audio
 from speechllm.data.manifest import Utterance
-from speechllm.data.readable import readable
 from speechllm.data.render import Message
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import EncodedAudio, SpeechLLM
@@ -36,6 +35,8 @@ class Example:
 
     utterance: Utterance
     target: TargetRecord | None = None
+    source: int = 0
+    """Which of the sources of the run's data it comes from."""
 
     @property
     def hears(self) -> bool:
@@ -44,7 +45,7 @@ class Example:
 
 
 def pair_up(
-    utterances: Sequence[Utterance], targets: Sequence[TargetRecord], learns_text: bool = False
+    utterances: Sequence[Utterance], targets: Sequence[TargetRecord], learns_text: bool = False, source: int = 0
 ) -> list[Example]:
     """Joins targets to their utterances.
 
@@ -52,6 +53,7 @@ def pair_up(
         utterances: of the manifest.
         targets: about them; text-only ones only where something learns from text.
         learns_text: whether the LLM itself is trained where there is no audio.
+        source: the number of their source.
 
     Raises:
         SpeechLLMError: a target names an utterance that the manifest lacks, or none where an adapter alone is trained.
@@ -70,20 +72,10 @@ def pair_up(
                 f"target {target.id!r} is about utterance {target.utterance_id!r}, which the manifest does not hold;"
                 " give the manifest that the targets were generated from"
             )
-    return [Example(known[target.utterance_id] if target.utterance_id else NOTHING_HEARD, target) for target in targets]
-
-
-def leave_out_broken(
-    utterances: Sequence[Utterance], targets: Sequence[TargetRecord], max_broken: float
-) -> tuple[list[Utterance], list[TargetRecord]]:
-    """The utterances whose audio can be opened and the targets about them; the others are reported.
-
-    Raises:
-        SpeechLLMError: more than the share `max_broken` of the utterances are broken.
-    """
-    kept = readable(utterances, max_broken)
-    ids = {utterance.id for utterance in kept}
-    return kept, [target for target in targets if not target.utterance_id or target.utterance_id in ids]
+    return [
+        Example(known[target.utterance_id] if target.utterance_id else NOTHING_HEARD, target, source)
+        for target in targets
+    ]
 
 
 class AudioStore:

@@ -16,7 +16,7 @@ from speechllm.data.jsonl import written_aside
 from speechllm.errors import SpeechLLMError
 from speechllm.train.llm import training_mode
 from speechllm.train.objectives import OBJECTIVES
-from speechllm.train.order import BatchOrder
+from speechllm.train.order import BatchOrder, mixture_of
 from speechllm.train.run import Run
 from speechllm.train.steps import set_rate, step_seed, take_step
 
@@ -78,7 +78,7 @@ def steepest(tried: list[Tried]) -> float:
 def _try_stage(run: Run, number: int, stage: StageConfig) -> list[Tried]:
     objective = OBJECTIVES[stage.objective](run.context, stage)
     examples = run.examples[stage.objective]
-    order = BatchOrder(None, len(examples), stage.batch_size, run.config.seed)
+    order = BatchOrder(mixture_of(examples, run.config.data, run.config.seed), None, stage.batch_size, run.config.seed)
     optimizer = torch.optim.AdamW(run.model.adapter_state().values(), betas=(0.9, 0.98), weight_decay=0.0)
     training_mode(run.model)
     tried: list[Tried] = []

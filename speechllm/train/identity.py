@@ -33,10 +33,11 @@ def identity(config: TrainConfig) -> Identity:
     """The flat keys of a run that decide its outcome, and the hashes of the data it names."""
     flat = dict(_flatten(json.loads(json.dumps(asdict(config), default=str))))
     flat = {key: value for key, value in flat.items() if not any(_covers(free, key) for free in FREE)}
-    for name in ("manifest", "targets"):
-        file: Path = getattr(config.data, name)
-        if file.exists():
-            flat[f"data.{name}.sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    for number, source in enumerate(config.data.mixed()):
+        where = f"data.sources.{number}" if config.data.sources else "data"
+        for name, file in (("manifest", source.manifest), ("targets", source.targets)):
+            if file is not None and file.exists():
+                flat[f"{where}.{name}.sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
     return flat
 
 

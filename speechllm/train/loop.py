@@ -13,19 +13,19 @@ import torch
 
 from speechllm import progress
 from speechllm.config import StageConfig, TrainConfig, save_config
-from speechllm.data.manifest import read_manifest
+from speechllm.data.mixture import Mixture
 from speechllm.errors import SpeechLLMError
 from speechllm.export import write_checkpoint
-from speechllm.targets.records import read_targets, usable
-from speechllm.train.data import Example, leave_out_broken, pair_up
+from speechllm.train.data import Example, pair_up
 from speechllm.train.keeping import keep_checkpoint
 from speechllm.train.llm import set_up, training_mode
 from speechllm.train.log import Log, cut_log, open_log
 from speechllm.train.meter import Meter
 from speechllm.train.objectives import OBJECTIVES, Context, Objective
-from speechllm.train.order import BatchOrder, length
+from speechllm.train.order import BatchOrder, length, mixture_of
 from speechllm.train.ranks import Ranks, shard
-from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare, teachable
+from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare
+from speechllm.train.sources import leave_out_broken, read_sources, teachable
 from speechllm.train.state import Position, load_state, save_state
 from speechllm.train.steps import Outcome, learning_rate, set_rate, split, step_seed, take_step
 from speechllm.train.stopping import StoppedError, StopRequest, listen
@@ -50,21 +50,22 @@ def train(config: TrainConfig, allowed: Sequence[str] = ()) -> Path:
 
 def load(config: TrainConfig) -> Run:
     """The run that a config describes, its models and data loaded, before its first step."""
-    utterances, records = read_manifest(config.data.manifest), usable(read_targets(config.data.targets))
+    sources = read_sources(config.data)
     lora = config.model.lora
     learns_text = config.model.train_llm or (lora is not None and lora.where == "everywhere")
-    pair_up(utterances, records, learns_text)  # complain before the models are loaded
+    for source in sources:  # complain before the models are loaded
+        pair_up(source.utterances, source.records, learns_text)
     ranks = Ranks(config.model.device)
     progress.console.quiet = not ranks.main
-    utterances, records = leave_out_broken(utterances, records, config.data.max_broken)
+    sources = leave_out_broken(sources, config.data.max_broken)
     model, processor = build(config)
-    records = teachable(records, processor)
+    sources = teachable(sources, processor)
     set_up(model.language_model, config.model, model.lora_gate)
     model.to(ranks.device)
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
-    return prepare(config, context, utterances, pair_up(utterances, records, model.learns_text), ranks)
+    return prepare(config, context, sources, ranks)
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:
@@ -113,8 +114,11 @@ def _fit_stage(
     kind: Callable[[Context, StageConfig], Objective] = OBJECTIVES[stage.objective]
     objective = kind(run.context, stage)
     examples = run.examples[stage.objective]
+    mixture = mixture_of(examples, run.config.data, run.config.seed)
+    if len(mixture.sources) > 1:
+        _tell(mixture)
     lengths = [length(example) for example in examples] if run.config.data.bucket else None
-    order = BatchOrder(lengths, len(examples), stage.batch_size, run.config.seed)
+    order = BatchOrder(mixture, lengths, stage.batch_size, run.config.seed)
     in_a_row = 0
     training_mode(run.model)
     meter = Meter(run.config.model, run.ranks, run.model.language_model.dtype)
@@ -148,6 +152,11 @@ def _fit_stage(
             if stop:
                 raise _stopped(request, position, run.state_file)
     return position
+
+
+def _tell(mixture: Mixture) -> None:
+    for source, share in zip(mixture.sources, mixture.shares(), strict=True):
+        progress.console.print(f"{share:.1%} from {source.name}: {len(source.lengths)} examples", markup=False)
 
 
 def _save(run: Run, position: Position, optimizer: torch.optim.Optimizer | None) -> None:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Sequence
 
+from speechllm.config import DataConfig
+from speechllm.data.mixture import Mixture, Source
 from speechllm.train.data import Example
 
 WINDOW = 16
@@ -18,17 +21,20 @@ not."""
 
 
 class BatchOrder:
-    """Indices of the batch at any step, a pure function of the arguments: every epoch is a permutation.
+    """Indices of the batch at any step, a pure function of the arguments: every epoch is one of the mixture's.
 
     Args:
+        mixture: of the sources that the examples come from; the examples stand source by source.
         lengths: of the examples, in any unit; None leaves batches mixed.
         batch_size: examples a batch; a batch may reach over the end of an epoch.
         seed: of the permutations.
     """
 
-    def __init__(self, lengths: Sequence[float] | None, num_examples: int, batch_size: int, seed: int) -> None:
+    def __init__(self, mixture: Mixture, lengths: Sequence[float] | None, batch_size: int, seed: int) -> None:
+        self._mixture = mixture
         self._lengths = lengths
-        self._n = num_examples
+        self._begins = [0, *itertools.accumulate(len(source.lengths) for source in mixture.sources)]
+        self._n = self._begins.pop()
         self._batch_size = batch_size
         self._seed = seed
         self._epochs: dict[int, list[int]] = {}
@@ -48,7 +54,7 @@ class BatchOrder:
 
     def _permutation(self, epoch: int) -> list[int]:
         draw = random.Random(f"{self._seed}/{epoch}")
-        indices = list(range(self._n))
+        indices = sorted(self._begins[drawn.source] + drawn.index for drawn in self._mixture.epoch(epoch))
         draw.shuffle(indices)
         lengths = self._lengths
         if lengths is None:
@@ -61,6 +67,21 @@ class BatchOrder:
         tail = batches.pop() if batches and len(batches[-1]) < self._batch_size else []
         draw.shuffle(batches)
         return head + [i for batch in batches for i in batch] + tail
+
+
+def one_source(num_examples: int, seed: int) -> Mixture:
+    """Examples that all come from one source."""
+    return Mixture([Source("0", range(num_examples))], seed)
+
+
+def mixture_of(examples: Sequence[Example], config: DataConfig, seed: int) -> Mixture:
+    """The mixture of the sources that have any of the examples, which stand source by source."""
+    lengths: dict[int, list[float]] = {}
+    for example in examples:
+        lengths.setdefault(example.source, []).append(length(example))
+    told = config.mixed()
+    sources = [Source(f"{told[n].targets} ({n})", lengths[n], told[n].weight) for n in sorted(lengths)]
+    return Mixture(sources, seed, config.temperature)
 
 
 def length(example: Example) -> float:

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 
-from speechllm import progress
 from speechllm.config import TrainConfig
 from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
@@ -18,12 +17,12 @@ from speechllm.models.adapters import Adapter
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import compute_dtype
-from speechllm.targets.records import TargetRecord
-from speechllm.train.data import MAX_CACHE_BYTES, AudioStore, Example
+from speechllm.train.data import MAX_CACHE_BYTES, AudioStore, Example, pair_up
 from speechllm.train.features import feature_cache
 from speechllm.train.identity import Identity, identity
 from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
+from speechllm.train.sources import TrainingSource
 
 CALIBRATION_CLIPS = 256
 CHECKPOINT, BEST, LOG, STATE, CONFIG = "checkpoint", "best", "log.jsonl", "state.pt", "config.json"
@@ -79,32 +78,20 @@ def make_context(
     return Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
 
 
-def teachable(records: Sequence[TargetRecord], processor: SpeechLLMProcessor) -> list[TargetRecord]:
-    """Leaves out the replies that hold a control token of the LLM (HTML's `<s>`, say), and tells so."""
-    kept, reason = [], "all replies are empty"
-    for record in records:
-        try:
-            processor.check_reply(record.response)
-            kept.append(record)
-        except SpeechLLMError as error:
-            reason = f"{record.id!r}: {error}"
-    if not kept:
-        raise SpeechLLMError(f"no target can be learned; {reason}")
-    if len(kept) < len(records):
-        progress.console.print(
-            f"left out {len(records) - len(kept)} of {len(records)} targets, the last {reason}", markup=False
-        )
-    return kept
-
-
 def prepare(
     config: TrainConfig,
     context: Context,
-    utterances: Sequence[Utterance],
-    examples: Sequence[Example],
+    sources: Sequence[TrainingSource],
     ranks: Ranks,
 ) -> Run:
     """Encodes the audio once and lays out the run's folder."""
+    utterances = [utterance for source in sources for utterance in source.utterances]
+    learns_text = context.model.learns_text
+    examples = [
+        example
+        for number, source in enumerate(sources)
+        for example in pair_up(source.utterances, source.records, learns_text, number)
+    ]
     context.model.config.system_prompt = common_system_prompt(examples)
     context.audio.fill(utterances)
     projector = context.model.multi_modal_projector
@@ -115,7 +102,7 @@ def prepare(
         model=context.model,
         context=context,
         examples={
-            name: [Example(u) for u in utterances]
+            name: [Example(u, source=number) for number, source in enumerate(sources) for u in source.utterances]
             if name == "embedding_alignment"
             else [example for example in examples if example.hears or name in FROM_TEXT]
             for name in OBJECTIVES
@@ -131,7 +118,8 @@ def prepare(
 
 def _facts(config: TrainConfig, utterances: Sequence[Utterance], examples: Sequence[Example]) -> TrainingFacts:
     """What the model card tells of the run."""
-    datasets = {u.dataset or str(config.data.manifest) for u in utterances}
+    unnamed = ", ".join(str(source.manifest) for source in config.data.mixed() if source.manifest is not None)
+    datasets = {u.dataset or unnamed for u in utterances}
     records = [example.target for example in examples if example.target is not None]
     return TrainingFacts.of(records, sorted(datasets), sum(u.duration for u in utterances), config)
 

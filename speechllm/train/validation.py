@@ -14,7 +14,7 @@ from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import AudioStore, Example, conversation, pair_up
 from speechllm.train.llm import training_mode
 from speechllm.train.objectives import Context, CrossEntropy, Distillation
-from speechllm.train.run import teachable
+from speechllm.train.sources import TrainingSource, teachable
 from speechllm.train.state import Position
 from speechllm.train.steps import split
 
@@ -30,9 +30,8 @@ class Validation:
 
     def __init__(self, config: ValidationConfig, context: Context) -> None:
         utterances, records = read_manifest(config.manifest), usable(read_targets(config.targets))
-        self.examples: list[Example] = pair_up(
-            utterances, teachable(records, context.processor), context.model.learns_text
-        )
+        (source,) = teachable([TrainingSource(utterances, records)], context.processor)
+        self.examples: list[Example] = pair_up(source.utterances, source.records, context.model.learns_text)
         store = AudioStore(context.model, context.processor)
         self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0)
         self.config = config

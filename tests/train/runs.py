@@ -7,10 +7,10 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from speechllm.config import StageConfig
 from speechllm.train import loop
-from speechllm.train.data import pair_up
 from speechllm.train.objectives import OBJECTIVES, CrossEntropy, EmbeddingAlignment
 from speechllm.train.ranks import Ranks
 from speechllm.train.run import make_context
+from speechllm.train.sources import TrainingSource
 
 TIMINGS = {"examples_per_second", "audio_seconds_per_second", "items_per_second", "share_of_peak", "memory_gb"}
 TIMINGS |= {"seconds", "seconds_left"}
@@ -30,8 +30,8 @@ def context_of(config, max_bytes=1 << 30):
 
 def run_of(config, corpus, max_bytes=1 << 30):
     """A run of the loop up to where `loop.train` calls `fit`."""
-    examples = pair_up(corpus.utterances, corpus.records)
-    return loop.prepare(config, context_of(config, max_bytes), corpus.utterances, examples, Ranks())
+    source = TrainingSource(corpus.utterances, corpus.records)
+    return loop.prepare(config, context_of(config, max_bytes), [source], Ranks())
 
 
 def fit(config, corpus, max_bytes=1 << 30):

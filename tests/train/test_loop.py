@@ -14,6 +14,7 @@ from speechllm.train import loop
 from speechllm.train.data import Example, conversation, pair_up
 from speechllm.train.ranks import Ranks
 from speechllm.train.run import common_system_prompt
+from speechllm.train.sources import TrainingSource
 
 
 def teach_text(reference, corpus, steps=60):
@@ -45,16 +46,16 @@ def test_an_adapter_learns_to_hear(train_config, corpus, tmp_path):
     stage = {"objective": "cross_entropy", "steps": 100, "batch_size": 4, "learning_rate": 0.01}
     model = {"llm": llm, "transcript": False}
     config = train_config(tmp_path / "run", model=model, adapter=adapter, stages=[stage])
-    examples = pair_up(corpus.utterances, corpus.records)[:4]
-    run = loop.prepare(config, context_of(config), corpus.utterances[:4], examples, Ranks())
+    source = TrainingSource(corpus.utterances[:4], corpus.records[:4])
+    run = loop.prepare(config, context_of(config), [source], Ranks())
     loop.fit(run)
     losses = [entry["loss"] for entry in log(config)]
     assert losses[0] > 0.5
     assert losses[-1] < 0.1
     replier = SpeechReplier(run.model, run.context.processor)
-    asked = [conversation(e.target.messages, e.utterance, transcript=False) for e in examples]
+    asked = [conversation(e.target.messages, e.utterance, transcript=False) for e in run.examples["cross_entropy"]]
     replies = replier(asked, Sampling(max_new_tokens=24))
-    assert [r.text for r in replies] == [e.target.response for e in examples]
+    assert [r.text for r in replies] == [e.target.response for e in run.examples["cross_entropy"]]
     assert {r.finish_reason for r in replies} == {"stop"}
 
 

@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from runs import fit, log
 
 from speechllm.train.data import Example, pair_up
-from speechllm.train.order import BatchOrder, length
+from speechllm.train.order import BatchOrder, length, one_source
 
 LENGTHS = st.none() | st.lists(st.integers(1, 9), min_size=40, max_size=40)
 
 
 @given(n=st.integers(1, 40), size=st.integers(1, 60), epochs=st.integers(1, 4), seed=st.integers(0, 5), lengths=LENGTHS)
 def test_every_epoch_is_a_permutation(n, size, epochs, seed, lengths):
-    order = BatchOrder(lengths, n, size, seed)
+    order = BatchOrder(one_source(n, seed), lengths, size, seed)
     steps = -(-n * epochs // size)
     seen = [i for step in range(steps) for i in order[step]]
     assert len(seen) == steps * size
@@ -22,31 +22,31 @@ def test_every_epoch_is_a_permutation(n, size, epochs, seed, lengths):
 
 @given(n=st.integers(2, 40), size=st.integers(1, 20), steps=st.lists(st.integers(0, 100), max_size=8), lengths=LENGTHS)
 def test_the_order_does_not_depend_on_what_was_asked_before(n, size, steps, lengths):
-    order = BatchOrder(lengths, n, size, 3)
+    order = BatchOrder(one_source(n, 3), lengths, size, 3)
     straight = {step: order[step] for step in range(101)}
-    another = BatchOrder(lengths, n, size, 3)
+    another = BatchOrder(one_source(n, 3), lengths, size, 3)
     assert [another[step] for step in steps] == [straight[step] for step in steps]
 
 
 def test_epochs_and_seeds_have_orders_of_their_own():
     for lengths in (None, [i % 7 for i in range(20)]):
-        first, second = (BatchOrder(lengths, 20, 10, 0)[step] for step in (0, 2))
+        first, second = (BatchOrder(one_source(20, 0), lengths, 10, 0)[step] for step in (0, 2))
         assert set(first) != set(second), "other company each epoch"
-        assert first != BatchOrder(lengths, 20, 10, 1)[0]
+        assert first != BatchOrder(one_source(20, 1), lengths, 10, 1)[0]
         assert first != sorted(first)
 
 
 def test_batches_of_an_epoch_are_balanced():
     """Each example is seen as often as any other, whole epochs or not."""
-    order = BatchOrder(None, 7, 5, 0)
+    order = BatchOrder(one_source(7, 0), None, 5, 0)
     seen = Counter(i for step in range(10) for i in order[step])
     assert max(seen.values()) - min(seen.values()) <= 1
 
 
 def padding(lengths, size, steps):
     """Share of padding over so many batches."""
-    order = BatchOrder(lengths, 100, size, 0)
-    mixed = BatchOrder(None, 100, size, 0)
+    order = BatchOrder(one_source(100, 0), lengths, size, 0)
+    mixed = BatchOrder(one_source(100, 0), None, size, 0)
     real = [i * 7 % 100 + 1 for i in range(100)]
 
     def share(batches):

@@ -11,7 +11,7 @@ from speechllm.config import StageConfig
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
 from speechllm.train.objectives import OBJECTIVES, CrossEntropy
-from speechllm.train.order import BatchOrder, length
+from speechllm.train.order import BatchOrder, length, one_source
 from speechllm.train.steps import learning_rate, split
 
 
@@ -50,7 +50,7 @@ def test_a_loss_that_is_no_number_stops_before_it_spoils_the_weights(value, resu
     with pytest.raises(SpeechLLMError) as caught:
         loop.fit(run)
     lengths = [length(example) for example in run.examples["cross_entropy"]]
-    ids = [corpus.utterances[i].id for i in BatchOrder(lengths, 8, 4, config.seed)[1]]
+    ids = [corpus.utterances[i].id for i in BatchOrder(one_source(8, config.seed), lengths, 4, config.seed)[1]]
     assert "step 1: the loss or its gradient was not a finite number in 1 steps in a row (last with the" in str(
         caught.value
     )
