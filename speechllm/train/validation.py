@@ -34,7 +34,7 @@ class Validation:
             utterances, teachable(records, context.processor), context.model.learns_text
         )
         store = AudioStore(context.model, context.processor)
-        self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0)
+        self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0, teacher=None)
         self.config = config
         store.fill([example.utterance for example in self.examples if example.hears])
 
