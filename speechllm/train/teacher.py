@@ -14,6 +14,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -67,7 +68,7 @@ class TeacherCache:
         self._llm = hashlib.sha256(what.encode()).hexdigest()
 
     @torch.no_grad()
-    def predict(self, inputs: dict[str, torch.Tensor], temperature: float) -> Likeliest:
+    def predict(self, inputs: dict[str, Any], temperature: float) -> Likeliest:
         """Predictions at the N labelled tokens of a batch, in its order; only what is not kept is computed.
 
         Args:
@@ -88,7 +89,7 @@ class TeacherCache:
         ids, log_probs, rest = (torch.cat([t[name] for t in kept]).to(device) for name in ("ids", "log_probs", "rest"))
         return Likeliest(ids.long(), log_probs, rest)
 
-    def _compute(self, inputs: dict[str, torch.Tensor], temperature: float) -> list[dict[str, torch.Tensor]]:
+    def _compute(self, inputs: dict[str, Any], temperature: float) -> list[dict[str, torch.Tensor]]:
         """What is to be kept of each conversation."""
         with self._model.untouched():
             logits = self._model.predict_replies(**inputs).logits.float() / temperature

@@ -38,9 +38,13 @@ def loss_of(context, corpus, records=None, **settings):
 
 
 def sharpen(context):
-    """Makes the tiny LLM's predictions far from uniform, so that divergences are far from rounding."""
-    with torch.no_grad():
-        context.model.get_input_embeddings().weight.mul_(30)
+    """Makes the tiny LLM's predictions depend on what it is told, so that divergences are far from rounding."""
+    llm = context.model.language_model
+    head = llm.get_output_embeddings()
+    head.weight = torch.nn.Parameter(30 * head.weight.detach(), requires_grad=False)  # no longer the embeddings
+    for weight in llm.get_decoder().layers.parameters():
+        if weight.dim() > 1:
+            weight.data.mul_(6)
 
 
 def context_for(config):
