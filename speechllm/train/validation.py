@@ -57,8 +57,8 @@ class Validation:
 
         Returns:
             `loss`: cross-entropy a reply token; `kl`: divergence a reply token of what the model predicts after hearing
-            from what the same LLM predicts after reading the description, the speech-text gap; `samples`: replies. Where
-            the LLM changes, also `text`: what it still says to text alone, see `TextKept`; elsewhere it cannot change.
+            from what the same LLM predicts after reading the description, the speech-text gap; `samples`: replies.
+            Where the LLM changes, also `text`: what it still says to text alone, see `TextKept`.
         """
         self._context.model.eval()
         loss = CrossEntropy(self._context, StageConfig(objective="cross_entropy", steps=1))
