@@ -115,6 +115,12 @@ class DataConfig:
     """Folder in which to keep what the adapter reads of each clip, for later runs."""
     feature_cache_gb: Positive = 20.0
     """Size that the folder may reach; what was used longest ago goes first."""
+    teacher_cache: Path | None = None
+    """Folder in which to keep what the LLM that reads the description predicts of each reply, for distillation."""
+    teacher_cache_gb: Positive = 20.0
+    """Size that this folder may reach."""
+    teacher_top_k: Count = 64
+    """Tokens kept at each position of a reply, the likeliest; all others are taken together."""
     bucket: bool = True
     """Put examples of similar length into one batch, so that little is padding."""
     max_broken: Share = 0.01

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM
 
 from speechllm import hub, progress
+from speechllm.data.instructions import Size, instructions
 from speechllm.data.render import Message, ask
 from speechllm.eval.json_form import parse_json
 from speechllm.models.modeling import SpeechLLM, rows_only
@@ -21,35 +19,8 @@ from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import Reply, Sampling, TextReplier
 from speechllm.targets.filters import refuses
 
-Size = Literal["quick", "full"]
-
-QUICK = 16
-"""Instructions of the quick form, of all kinds in turn."""
-
 WINDOW = 512
 """Tokens of the passage that are read at once."""
-
-
-@dataclass(frozen=True)
-class Instruction:
-    """A text instruction; its kind is facts, arithmetic, rewriting, lists, json, harm or writing."""
-
-    id: str
-    kind: str
-    text: str
-
-
-def instructions(size: Size) -> list[Instruction]:
-    """The built-in text instructions: all 210, or a few of every kind."""
-    lines = _package_text("instructions.jsonl").splitlines()
-    everything = [Instruction(**json.loads(line)) for line in lines]
-    if size == "full":
-        return everything
-    by_kind: dict[str, list[Instruction]] = defaultdict(list)
-    for instruction in everything:
-        by_kind[instruction.kind].append(instruction)
-    turns = [group[k] for k in range(QUICK) for group in by_kind.values() if k < len(group)]
-    return turns[:QUICK]
 
 
 def _package_text(name: str) -> str:

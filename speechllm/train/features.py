@@ -6,21 +6,18 @@ it is ever stale, and runs of different models may share a folder.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import os
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 
 from speechllm import hub
 from speechllm.config import DataConfig
 from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import SpeechLLM
+from speechllm.train.bounded import BoundedFolder
 
 Windows = list[torch.Tensor]
 """What the adapter reads of each window of a clip, (L, R, K)."""
@@ -30,75 +27,34 @@ Encoded = tuple[Windows, list[int]]
 
 FRAMES = "frames"
 
-SHRINK = 0.9
-"""A folder that is full is emptied to this share of its bound, the longest unused first."""
-
 
 class FeatureCache:
-    """Files `ab/abcdef....safetensors`, together at most `max_bytes`."""
+    """What the adapter reads of clips, in a folder of at most `max_bytes`."""
 
     def __init__(self, folder: Path, max_bytes: int, model: SpeechLLM) -> None:
-        self._folder = folder
-        self._max_bytes = max_bytes
+        self._kept = BoundedFolder(folder, max_bytes, "data.feature_cache")
         self._model = _model_hash(model)
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._size = sum(file.stat().st_size for file in folder.glob("*/*.safetensors"))
-        except OSError as error:
-            raise SpeechLLMError(f"data.feature_cache {folder}: {error.strerror}; name a folder to write to") from error
 
     def get(self, utterance: Utterance) -> Encoded | None:
         """What was kept of the clip, bit for bit, or None."""
-        file = self._file(utterance)
-        try:
-            found = load_file(file)
-            os.utime(file)  # used now: the last to be removed
-        except (OSError, SafetensorError):  # absent, removed by another run, or cut short by a full disk
+        found = self._kept.get(self._key(utterance))
+        if found is None:
             return None
         frames = found.pop(FRAMES).tolist()
         return [found[str(number)] for number in range(len(found))], frames
 
     def put(self, utterance: Utterance, windows: Windows, frames: list[int]) -> None:
-        """Keeps a clip's windows and numbers of log-mel frames; a full disk keeps nothing, and the run goes on."""
-        data = save(
-            {str(number): window.contiguous() for number, window in enumerate(windows)} | {FRAMES: torch.tensor(frames)}
-        )
-        if len(data) > self._max_bytes:
-            return
-        if self._size + len(data) > self._max_bytes:
-            self._shrink()
-        file = self._file(utterance)
-        aside = file.with_name(f".{file.name}.{os.getpid()}")
-        try:
-            file.parent.mkdir(exist_ok=True)
-            aside.write_bytes(data)
-            aside.replace(file)
-            self._size += len(data)
-        except OSError:
-            aside.unlink(missing_ok=True)
+        """Keeps a clip's windows and numbers of log-mel frames."""
+        tensors = {str(number): window for number, window in enumerate(windows)}
+        self._kept.put(self._key(utterance), tensors | {FRAMES: torch.tensor(frames)})
 
-    def _file(self, utterance: Utterance) -> Path:
+    def _key(self, utterance: Utterance) -> str:
         digest = hashlib.sha256(f"{self._model}/{utterance.start}/{utterance.end}/".encode())
         try:
             digest.update(Path(utterance.audio).read_bytes())
         except OSError as error:
             raise SpeechLLMError(f"{utterance.audio}: cannot be read: {error.strerror}") from error
-        key = digest.hexdigest()
-        return self._folder / key[:2] / f"{key}.safetensors"
-
-    def _shrink(self) -> None:
-        """Counts anew, since other runs write too, and removes what was used longest ago."""
-        kept = []
-        for file in self._folder.glob("*/*.safetensors"):
-            with contextlib.suppress(OSError):
-                status = file.stat()
-                kept.append((status.st_mtime_ns, status.st_size, file))
-        self._size = sum(size for _, size, _ in kept)
-        for _, size, file in sorted(kept):
-            if self._size <= SHRINK * self._max_bytes:
-                return
-            file.unlink(missing_ok=True)
-            self._size -= size
+        return digest.hexdigest()
 
 
 def _model_hash(model: SpeechLLM) -> str:

@@ -23,6 +23,7 @@ FREE = (
     "max_skipped_steps",
     "data.feature_cache",
     "data.feature_cache_gb",
+    "data.teacher_cache_gb",
 )
 """Keys that change nothing that is learned: a run may be moved off a full disk and save more often."""
 

@@ -23,6 +23,7 @@ from speechllm.train.identity import Identity, identity
 from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
 from speechllm.train.sources import TrainingSource
+from speechllm.train.teacher import teacher_cache
 
 CALIBRATION_CLIPS = 256
 CHECKPOINT, BEST, LOG, STATE, CONFIG = "checkpoint", "best", "log.jsonl", "state.pt", "config.json"
@@ -75,7 +76,10 @@ def make_context(
 ) -> Context:
     """What all objectives work with; at most `max_bytes` of encoded audio stay in memory."""
     store = AudioStore(model, processor, max_bytes, feature_cache(config.data, model))
-    return Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
+    teacher = teacher_cache(config, model)
+    return Context(
+        model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed, teacher
+    )
 
 
 def prepare(

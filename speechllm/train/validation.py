@@ -7,11 +7,13 @@ from typing import Any
 
 import torch
 
+from speechllm import progress
 from speechllm.config import StageConfig, ValidationConfig
 from speechllm.data.manifest import read_manifest
 from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import AudioStore, Example, conversation, pair_up
+from speechllm.train.kept import TextKept
 from speechllm.train.llm import training_mode
 from speechllm.train.objectives import Context, CrossEntropy, Distillation
 from speechllm.train.sources import TrainingSource, teachable
@@ -33,8 +35,11 @@ class Validation:
         (source,) = teachable([TrainingSource(utterances, records)], context.processor)
         self.examples: list[Example] = pair_up(source.utterances, source.records, context.model.learns_text)
         store = AudioStore(context.model, context.processor)
-        self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0)
+        self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0, teacher=None)
         self.config = config
+        self._kept = TextKept(context.model, context.processor) if context.model.learns_text else None
+        if self._kept is None:
+            progress.console.print("text abilities: 100 % kept by construction, nothing trained acts on text alone")
         store.fill([example.utterance for example in self.examples if example.hears])
 
     def is_due(self, steps: int, of: int) -> bool:
@@ -52,11 +57,17 @@ class Validation:
         Returns:
             `loss`: cross-entropy a reply token; `kl`: divergence a reply token of what the model predicts after hearing
             from what the same LLM predicts after reading the description, the speech-text gap; `samples`: replies.
+            Where the LLM changes, also `text`: what it still says to text alone, see `TextKept`.
         """
         self._context.model.eval()
         loss = CrossEntropy(self._context, StageConfig(objective="cross_entropy", steps=1))
         gap = Distillation(self._context, StageConfig(objective="distillation", steps=1, terms={"kl": 1.0}))
-        found = {"loss": self._mean(loss), "kl": self._mean(gap), "samples": self._samples()}
+        found: dict[str, Any] = {"loss": self._mean(loss), "kl": self._mean(gap), "samples": self._samples()}
+        if self._kept is not None:
+            text = found["text"] = self._kept.measure()
+            progress.console.print(
+                f"text abilities: {text['identical_replies']} of {text['n']} replies as published, KL {text['kl']:.4f}"
+            )
         training_mode(self._context.model)
         return found
 

@@ -11,6 +11,7 @@ import torch
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.train.data import AudioStore, Example
+from speechllm.train.teacher import TeacherCache
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Context:
     attributes: list[str] | None
     transcript_dropout: float
     seed: int
+    teacher: TeacherCache | None = None
+    """Where predictions of the LLM that reads the description are kept, for training; none computes them anew."""
 
 
 class Objective(Protocol):

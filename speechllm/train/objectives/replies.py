@@ -16,6 +16,7 @@ from speechllm.targets.records import TargetRecord
 from speechllm.train.data import Example, conversation
 from speechllm.train.objectives.base import Context
 from speechllm.train.objectives.divergences import DIVERGENCES, contrastive_kl, hidden_state
+from speechllm.train.teacher import TeacherCache
 
 
 class CrossEntropy:
@@ -82,6 +83,8 @@ class Distillation(CrossEntropy):
 
     def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
         """See `Objective`; items are reply tokens."""
+        if self._context.teacher is not None:
+            return self._from_cache(self._context.teacher, batch, step)
         stage, model = self._stage, self._context.model
         inputs, weights = self._inputs(batch, step)
         deep = bool({"hidden_state", "hidden_state_last"} & set(stage.terms))
@@ -90,13 +93,28 @@ class Distillation(CrossEntropy):
             reading = model.predict_replies(**self._described(batch), output_hidden_states=deep)
             silent = "contrastive_kl" not in stage.terms
             guessing = reading if silent else model.predict_replies(**self._described(batch, told=False))
-        if not (torch.equal(hearing.wanted, reading.wanted) and torch.equal(hearing.wanted, guessing.wanted)):
-            ids = ", ".join(target_of(example).id for example in batch[:4])
-            raise SpeechLLMError(f"targets {ids}, ...: a reply is tokenised differently after audio and after text")
+        _check_same(batch, hearing.wanted, reading.wanted, guessing.wanted)
         begins = _begins(inputs["labels"])
         losses = torch.zeros_like(weights)
         for name, share in stage.terms.items():
             losses = losses + share * self._term(name, hearing, reading, guessing, begins)
+        return (losses * weights).sum(), weights.numel()
+
+    def _from_cache(self, teacher: TeacherCache, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
+        """The same where the teacher's predictions are kept, over its likeliest tokens and the rest."""
+        inputs, weights = self._inputs(batch, step)
+        hearing = self._context.model.predict_replies(**inputs)
+        described = self._described(batch)
+        labels = described["labels"][:, 1:]
+        _check_same(batch, hearing.wanted, labels[labels != -100])
+        temperature = self._stage.temperature
+        likeliest = teacher.predict(described, temperature)
+        heard, read = likeliest.outcomes_of(hearing.logits.float() / temperature), likeliest.outcomes()
+        losses = torch.zeros_like(weights)
+        for name, share in self._stage.terms.items():
+            distance = DIVERGENCES.get(name)
+            term = _cross_entropy(hearing) if distance is None else distance(heard, read, 1.0) * temperature**2
+            losses = losses + share * term
         return (losses * weights).sum(), weights.numel()
 
     def _described(self, batch: Sequence[Example], told: bool = True) -> dict[str, Any]:
@@ -119,6 +137,12 @@ class Distillation(CrossEntropy):
         if name == "contrastive_kl":
             return contrastive_kl(heard, read, guessing.logits.float(), temperature, self._stage.contrast)
         return DIVERGENCES[name](heard, read, temperature)
+
+
+def _check_same(batch: Sequence[Example], wanted: torch.Tensor, *others: torch.Tensor) -> None:
+    if not all(torch.equal(wanted, other) for other in others):
+        ids = ", ".join(target_of(example).id for example in batch[:4])
+        raise SpeechLLMError(f"targets {ids}, ...: a reply is tokenised differently after audio and after text")
 
 
 def _begins(labels: torch.Tensor) -> torch.Tensor:
