@@ -107,7 +107,14 @@ def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[st
 
 
 def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
-    """The tasks, and where wanted the open ones again in forms."""
+    """The tasks, and where wanted the open ones again in forms.
+
+    Raises:
+        SpeechLLMError: a task has no questions.
+    """
+    empty = next((task.name for task in tasks if not task.questions), None)
+    if empty is not None:
+        raise SpeechLLMError(f"task {empty!r} has no questions; look at its data, or leave it out")
     opened = [task for task in tasks if config.forms and task.open and task.metric == "accuracy"]
     few = [replace(task, questions=_some(task.questions, config.form_questions)) for task in opened]
     return [*tasks, *(form for task in few for form in [*json_tasks(task), *instruction_tasks(task)])]

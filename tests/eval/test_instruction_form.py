@@ -3,6 +3,7 @@ import pytest
 from speechllm.config import EvaluationConfig
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
+from speechllm.errors import SpeechLLMError
 from speechllm.eval.evaluation import asked_tasks
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.instruction_form import RULES, instruction_tasks
@@ -56,3 +57,8 @@ def test_few_questions_are_asked_in_forms_and_all_in_plain_words():
     assert len(asked[0].questions) == 9
     assert {tuple(q.id for q in form.questions) for form in asked[1:]} == {tuple(q.id for q in asked[1].questions)}
     assert len(asked[1].questions) == 4
+
+
+def test_a_task_without_questions_is_named():
+    with pytest.raises(SpeechLLMError, match="task 'gender' has no questions"):
+        asked_tasks([task(0)], EvaluationConfig())
