@@ -56,6 +56,7 @@ def load(config: TrainConfig) -> Run:
     pair_up(utterances, records, learns_text)  # complain before the models are loaded
     ranks = Ranks(config.model.device)
     progress.console.quiet = not ranks.main
+    listed = len(utterances)
     utterances, records = leave_out_broken(utterances, records, config.data.max_broken)
     model, processor = build(config)
     records = teachable(records, processor)
@@ -64,7 +65,8 @@ def load(config: TrainConfig) -> Run:
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
-    return prepare(config, context, utterances, pair_up(utterances, records, model.learns_text), ranks)
+    examples = pair_up(utterances, records, model.learns_text)
+    return prepare(config, context, utterances, examples, ranks, skipped=listed - len(utterances))
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:

@@ -12,6 +12,7 @@ import torch
 from speechllm import progress
 from speechllm.config import TrainConfig
 from speechllm.data.manifest import Utterance
+from speechllm.data.readable import report_broken
 from speechllm.errors import SpeechLLMError
 from speechllm.export import TrainingFacts
 from speechllm.models.adapters import Adapter
@@ -103,10 +104,21 @@ def prepare(
     utterances: Sequence[Utterance],
     examples: Sequence[Example],
     ranks: Ranks,
+    skipped: int = 0,
 ) -> Run:
-    """Encodes the audio once and lays out the run's folder."""
+    """Encodes the audio once and lays out the run's folder.
+
+    Utterances whose sound cannot be decoded are reported and left out, before anything is drawn or put in order: what
+    stays is a function of the data, so a resumed run sees the same batches. `skipped` were left out before.
+
+    Raises:
+        SpeechLLMError: with those that were skipped, more than the share `data.max_broken` is broken.
+    """
+    broken = context.audio.fill(utterances)
+    report_broken(list(broken.values()), skipped + len(utterances), config.data.max_broken, skipped)
+    utterances = [utterance for utterance in utterances if utterance.id not in broken]
+    examples = [example for example in examples if example.utterance.id not in broken]
     context.model.config.system_prompt = common_system_prompt(examples)
-    context.audio.fill(utterances)
     projector = context.model.multi_modal_projector
     if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
         projector.calibrate(*context.audio.get(utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]))

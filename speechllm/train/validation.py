@@ -9,9 +9,11 @@ import torch
 
 from speechllm.config import StageConfig, ValidationConfig
 from speechllm.data.manifest import read_manifest
+from speechllm.data.readable import report_broken
+from speechllm.data.recipe import MAX_BROKEN
 from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.targets.records import read_targets, usable
-from speechllm.train.data import AudioStore, Example, conversation, pair_up
+from speechllm.train.data import AudioStore, Example, conversation, leave_out_broken, pair_up
 from speechllm.train.llm import training_mode
 from speechllm.train.objectives import Context, CrossEntropy, Distillation
 from speechllm.train.run import teachable
@@ -25,18 +27,21 @@ SAMPLE_TOKENS = 48
 class Validation:
     """Loss, speech-text gap and a few replies on a manifest and targets of its own.
 
-    The clips are encoded once, and the recogniser's words are never withheld.
+    The clips are encoded once; those that cannot be read are reported and left out within `MAX_BROKEN`. The
+    recogniser's words are never withheld.
     """
 
     def __init__(self, config: ValidationConfig, context: Context) -> None:
-        utterances, records = read_manifest(config.manifest), usable(read_targets(config.targets))
-        self.examples: list[Example] = pair_up(
-            utterances, teachable(records, context.processor), context.model.learns_text
+        utterances, records = leave_out_broken(
+            read_manifest(config.manifest), usable(read_targets(config.targets)), MAX_BROKEN
         )
+        examples = pair_up(utterances, teachable(records, context.processor), context.model.learns_text)
         store = AudioStore(context.model, context.processor)
         self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0)
         self.config = config
-        store.fill([example.utterance for example in self.examples if example.hears])
+        broken = store.fill([example.utterance for example in examples if example.hears])
+        report_broken(list(broken.values()), len(utterances))
+        self.examples: list[Example] = [example for example in examples if example.utterance.id not in broken]
 
     def is_due(self, steps: int, of: int) -> bool:
         """Whether to measure after so many steps of a stage."""
