@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from speechllm.audio.io import audio_info
+from speechllm.audio.io import audio_info, load_audio
 from speechllm.data.manifest import Utterance
 from speechllm.data.recipe import MAX_BROKEN, report_skipped
 from speechllm.errors import SpeechLLMError
@@ -39,13 +39,45 @@ def readable(utterances: Sequence[Utterance], max_broken: float = MAX_BROKEN) ->
             kept.append(utterance)
         else:
             broken.append(complaint)
-    if broken and (len(broken) > math.ceil(max_broken * len(utterances)) or not kept):
+    report_broken(broken, len(utterances), max_broken)
+    return kept
+
+
+def report_broken(broken: Sequence[str], total: int, max_broken: float = MAX_BROKEN, before: int = 0) -> None:
+    """Names what is left out of `total` utterances, within the limit.
+
+    Args:
+        broken: what is wrong with each of those that are left out now.
+        total: utterances at first.
+        max_broken: the share of them that may be left out, rounded up, so that one never ends a run; 0 allows none.
+        before: utterances that were left out and reported earlier; they count as well.
+
+    Raises:
+        SpeechLLMError: more are broken, or all; names the first.
+    """
+    count = before + len(broken)
+    if broken and (count > math.ceil(max_broken * total) or count == total):
         raise SpeechLLMError(
-            f"{len(broken)} of {len(utterances)} utterances cannot be read, more than the {max_broken:.3g} that may be"
+            f"{count} of {total} utterances cannot be read, more than the {max_broken:.3g} that may be"
             f" left out; the first: {broken[0]}"
         )
-    report_skipped(broken)
-    return kept
+    report_skipped(list(broken))
+
+
+def undecodable(utterances: Sequence[Utterance]) -> dict[str, str]:
+    """What is wrong with the sound behind a good header, by id, of those utterances that cannot be decoded."""
+    with ThreadPoolExecutor() as pool:  # libsndfile and soxr work outside the interpreter's lock
+        complaints = track(pool.map(decoding_complaint, utterances), "decode audio", total=len(utterances))
+        return {u.id: complaint for u, complaint in zip(utterances, complaints, strict=True) if complaint is not None}
+
+
+def decoding_complaint(utterance: Utterance) -> str | None:
+    """What is wrong with the sound of an utterance, opened by its id; None where it can be decoded."""
+    try:
+        load_audio(utterance.audio, start=utterance.start, end=utterance.end)
+    except SpeechLLMError as error:
+        return f"{utterance.id!r}: {error}"
+    return None
 
 
 def _duration(audio: str) -> float | str:

@@ -11,6 +11,7 @@ import torch
 from speechllm import progress
 from speechllm.audio.io import load_audio
 from speechllm.data.manifest import Utterance
+from speechllm.data.readable import decoding_complaint, undecodable
 from speechllm.data.render import Message
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import EncodedAudio, SpeechLLM
@@ -95,15 +96,41 @@ class AudioStore:
         self._kept: dict[str, Windows] = {}
         self._frames: dict[str, list[int]] = {}
 
-    def fill(self, utterances: Sequence[Utterance], batch_size: int = ENCODER_BATCH) -> None:
-        """Encodes utterances ahead of training, those of similar length together, until the room is used up."""
+    def fill(self, utterances: Sequence[Utterance], batch_size: int = ENCODER_BATCH) -> dict[str, str]:
+        """Encodes utterances ahead of training, those of similar length together, until the room is used up.
+
+        Those for which there is no room are decoded all the same, so that what comes back depends on the audio alone
+        and no later step meets a broken file.
+
+        Returns:
+            what is wrong with each utterance that cannot be decoded, by its id; `get` is not to be asked for them.
+        """
+        broken: dict[str, str] = {}
         waiting = sorted({u.id: u for u in utterances if u.id not in self._kept}.values(), key=lambda u: u.duration)
         with progress.task("encode audio", len(waiting)) as bar:
             for at in range(0, len(waiting), batch_size):
                 if self._room <= 0:
                     break
-                self._encode(waiting[at : at + batch_size], keep=True)
+                broken |= self._encode_sound(waiting[at : at + batch_size])
                 bar.advance(len(waiting[at : at + batch_size]))
+            else:
+                return broken
+        return broken | undecodable(waiting[at:])
+
+    def _encode_sound(self, utterances: Sequence[Utterance]) -> dict[str, str]:
+        """Encodes and keeps those that can be decoded; returns what is wrong with the others, by id."""
+        try:
+            self._encode(utterances, keep=True)
+            return {}
+        except SpeechLLMError:
+            complaints = {u.id: decoding_complaint(u) for u in utterances}
+        broken = {name: complaint for name, complaint in complaints.items() if complaint is not None}
+        if not broken:
+            raise
+        sound = [u for u in utterances if u.id not in broken]
+        if sound:
+            self._encode(sound, keep=True)
+        return broken
 
     def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
         """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""

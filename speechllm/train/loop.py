@@ -25,7 +25,7 @@ from speechllm.train.objectives import OBJECTIVES, Context, Objective
 from speechllm.train.order import BatchOrder, length, mixture_of
 from speechllm.train.ranks import Ranks, shard
 from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare
-from speechllm.train.sources import leave_out_broken, read_sources, teachable
+from speechllm.train.sources import leave_out_broken, read_sources, teachable, utterances_of
 from speechllm.train.state import Position, load_state, save_state
 from speechllm.train.steps import Outcome, learning_rate, set_rate, split, step_seed, take_step
 from speechllm.train.stopping import StoppedError, StopRequest, listen
@@ -57,6 +57,7 @@ def load(config: TrainConfig) -> Run:
         pair_up(source.utterances, source.records, learns_text)
     ranks = Ranks(config.model.device)
     progress.console.quiet = not ranks.main
+    listed = utterances_of(sources)
     sources = leave_out_broken(sources, config.data.max_broken)
     model, processor = build(config)
     sources = teachable(sources, processor)
@@ -65,7 +66,7 @@ def load(config: TrainConfig) -> Run:
     if config.model.shard:
         shard(model.language_model)
     context = make_context(config, model, processor)
-    return prepare(config, context, sources, ranks)
+    return prepare(config, context, sources, ranks, skipped=len(listed) - len(utterances_of(sources)))
 
 
 def fit(run: Run, allowed: Sequence[str] = ()) -> None:

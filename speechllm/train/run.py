@@ -11,6 +11,7 @@ import torch
 
 from speechllm.config import TrainConfig
 from speechllm.data.manifest import Utterance
+from speechllm.data.readable import report_broken
 from speechllm.errors import SpeechLLMError
 from speechllm.export import TrainingFacts
 from speechllm.models.adapters import Adapter
@@ -22,7 +23,7 @@ from speechllm.train.features import feature_cache
 from speechllm.train.identity import Identity, identity
 from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
-from speechllm.train.sources import TrainingSource
+from speechllm.train.sources import TrainingSource, utterances_of
 from speechllm.train.teacher import teacher_cache
 
 CALIBRATION_CLIPS = 256
@@ -87,9 +88,21 @@ def prepare(
     context: Context,
     sources: Sequence[TrainingSource],
     ranks: Ranks,
+    skipped: int = 0,
 ) -> Run:
-    """Encodes the audio once and lays out the run's folder."""
-    utterances = [utterance for source in sources for utterance in source.utterances]
+    """Encodes the audio once and lays out the run's folder.
+
+    Utterances whose sound cannot be decoded are reported and left out, before anything is drawn or put in order: what
+    stays is a function of the data, so a resumed run sees the same batches. `skipped` were left out before.
+
+    Raises:
+        SpeechLLMError: with those that were skipped, more than the share `data.max_broken` is broken.
+    """
+    listed = utterances_of(sources)
+    broken = context.audio.fill(listed)
+    report_broken(list(broken.values()), skipped + len(listed), config.data.max_broken, skipped)
+    sources = [source.without(broken) for source in sources]
+    utterances = utterances_of(sources)
     learns_text = context.model.learns_text
     examples = [
         example
@@ -97,7 +110,6 @@ def prepare(
         for example in pair_up(source.utterances, source.records, learns_text, number)
     ]
     context.model.config.system_prompt = common_system_prompt(examples)
-    context.audio.fill(utterances)
     projector = context.model.multi_modal_projector
     if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
         projector.calibrate(*context.audio.get(utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]))

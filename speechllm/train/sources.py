@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -22,6 +22,17 @@ class TrainingSource:
     utterances: Sequence[Utterance]
     """None where the targets are text only."""
     records: Sequence[TargetRecord]
+
+    def without(self, broken: Collection[str]) -> TrainingSource:
+        """All but the utterances of these ids and the targets about them."""
+        utterances = [utterance for utterance in self.utterances if utterance.id not in broken]
+        records = [record for record in self.records if record.utterance_id not in broken]
+        return TrainingSource(utterances, records)
+
+
+def utterances_of(sources: Sequence[TrainingSource]) -> list[Utterance]:
+    """All that can be heard, source by source."""
+    return [utterance for source in sources for utterance in source.utterances]
 
 
 def read_sources(config: DataConfig) -> list[TrainingSource]:
@@ -52,10 +63,8 @@ def leave_out_broken(sources: Sequence[TrainingSource], max_broken: float) -> li
     """
     found = []
     for source in sources:
-        kept = readable(source.utterances, max_broken) if source.utterances else []
-        ids = {utterance.id for utterance in kept}
-        records = [record for record in source.records if not record.utterance_id or record.utterance_id in ids]
-        found.append(TrainingSource(kept, records))
+        kept = {u.id for u in readable(source.utterances, max_broken)} if source.utterances else set()
+        found.append(source.without({u.id for u in source.utterances} - kept))
     return found
 
 

@@ -10,13 +10,15 @@ import torch
 from speechllm import progress
 from speechllm.config import StageConfig, ValidationConfig
 from speechllm.data.manifest import read_manifest
+from speechllm.data.readable import report_broken
+from speechllm.data.recipe import MAX_BROKEN
 from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.targets.records import read_targets, usable
 from speechllm.train.data import AudioStore, Example, conversation, pair_up
 from speechllm.train.kept import TextKept
 from speechllm.train.llm import training_mode
 from speechllm.train.objectives import Context, CrossEntropy, Distillation
-from speechllm.train.sources import TrainingSource, teachable
+from speechllm.train.sources import TrainingSource, leave_out_broken, teachable
 from speechllm.train.state import Position
 from speechllm.train.steps import split
 
@@ -27,20 +29,23 @@ SAMPLE_TOKENS = 48
 class Validation:
     """Loss, speech-text gap and a few replies on a manifest and targets of its own.
 
-    The clips are encoded once, and the recogniser's words are never withheld.
+    The clips are encoded once; those that cannot be read are reported and left out within `MAX_BROKEN`. The
+    recogniser's words are never withheld.
     """
 
     def __init__(self, config: ValidationConfig, context: Context) -> None:
-        utterances, records = read_manifest(config.manifest), usable(read_targets(config.targets))
-        (source,) = teachable([TrainingSource(utterances, records)], context.processor)
-        self.examples: list[Example] = pair_up(source.utterances, source.records, context.model.learns_text)
+        read = TrainingSource(read_manifest(config.manifest), usable(read_targets(config.targets)))
+        (source,) = teachable(leave_out_broken([read], MAX_BROKEN), context.processor)
         store = AudioStore(context.model, context.processor)
         self._context = dataclasses.replace(context, audio=store, transcript_dropout=0.0, teacher=None)
         self.config = config
         self._kept = TextKept(context.model, context.processor) if context.model.learns_text else None
         if self._kept is None:
             progress.console.print("text abilities: 100 % kept by construction, nothing trained acts on text alone")
-        store.fill([example.utterance for example in self.examples if example.hears])
+        broken = store.fill(source.utterances)
+        report_broken(list(broken.values()), len(source.utterances))
+        source = source.without(broken)
+        self.examples: list[Example] = pair_up(source.utterances, source.records, context.model.learns_text)
 
     def is_due(self, steps: int, of: int) -> bool:
         """Whether to measure after so many steps of a stage."""
