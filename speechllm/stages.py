@@ -9,7 +9,7 @@ from speechllm.data.describe import STYLES, DescriptionStyle
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance, read_manifest, relocated, write_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain
-from speechllm.data.readable import readable
+from speechllm.data.readable import readable, report_broken, undecodable
 from speechllm.errors import SpeechLLMError
 from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, TextReplier, compute_device
@@ -31,9 +31,13 @@ def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> 
     """Writes the manifest again with what a Whisper heard; returns it as read back.
 
     Fills `recognised_text`, and `text` and (with a multilingual Whisper) `language` where there is none. Broken files
-    are reported and left out.
+    are reported and left out, also those whose sound breaks off behind a good header.
     """
-    utterances = readable(read_manifest(manifest))  # complain before a model is fetched
+    listed = read_manifest(manifest)
+    opened = readable(listed)  # complain before a model is fetched
+    broken = undecodable(opened)
+    report_broken(list(broken.values()), len(listed), before=len(listed) - len(opened))
+    utterances = [utterance for utterance in opened if utterance.id not in broken]
     heard = Recogniser(encoder, compute_device(device)).transcribe_utterances(utterances)
     write_manifest(out, relocated(heard, out.parent))
     return read_manifest(out)

@@ -42,7 +42,8 @@ class Validation:
         self._kept = TextKept(context.model, context.processor) if context.model.learns_text else None
         if self._kept is None:
             progress.console.print("text abilities: 100 % kept by construction, nothing trained acts on text alone")
-        broken = store.fill(source.utterances)
+        asked = {record.utterance_id for record in source.records}
+        broken = store.fill([utterance for utterance in source.utterances if utterance.id in asked])
         report_broken(list(broken.values()), len(source.utterances))
         source = source.without(broken)
         self.examples: list[Example] = pair_up(source.utterances, source.records, context.model.learns_text)

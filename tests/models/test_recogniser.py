@@ -74,3 +74,12 @@ def test_each_clip_of_a_batch_is_decoded_in_its_own_language(multilingual):
     assert [heard[0].language, heard[2].language] == ["fr", "zh"]
     assert heard[1].language in {"en", "fr", "zh"}  # one that the model does not know is told anew
     assert heard[1].language == recogniser.hear([waveforms[1]], [None])[0].language
+
+
+def test_sound_that_breaks_off_behind_a_good_header_is_left_out(english, manifest, capsys):
+    flac = manifest.parent / "c.wav"
+    save_audio(manifest.parent / "c.flac", tone(0.6))
+    body = (manifest.parent / "c.flac").read_bytes()
+    flac.write_bytes(body[: len(body) // 2])
+    assert [u.id for u in stages.recognise(manifest, manifest.parent / "out.jsonl", english, "cpu")] == ["a", "b"]
+    assert "skipped: 'c'" in capsys.readouterr().err
