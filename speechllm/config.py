@@ -121,6 +121,10 @@ class DataConfig:
     """Size that this folder may reach."""
     teacher_top_k: Count = 64
     """Tokens kept at each position of a reply, the likeliest; all others are taken together."""
+    augmentation: Path | None = None
+    """Recipe (TOML, as for `speechllm augment --recipe`) of what happens to a clip anew each time that it is heard:
+    reverberation, noise, gain, clipping, codec, as far as they leave the attributes true. Features are then not cached.
+    """
     bucket: bool = True
     """Put examples of similar length into one batch, so that little is padding."""
     max_broken: Share = 0.01

@@ -50,6 +50,7 @@ def measure(
 def augment(
     manifest: Manifest,
     out: Out,
+    recipe: Path | None = None,
     speed: Pair | None = None,
     pitch: Pair | None = None,
     reverberation: Pair | None = None,
@@ -71,6 +72,8 @@ def augment(
     Args:
         manifest: Utterance manifest (JSON Lines).
         out: Folder to write: manifest.jsonl, and the clips in audio.
+        recipe: TOML file that says what may happen, in the names below and with `chances` for single changes; in place
+            of the options from here to --chance.
         speed: Factors of speed; the pitch follows.
         pitch: Semitones to shift.
         reverberation: Seconds in which the room falls by 60 dB.
@@ -87,14 +90,18 @@ def augment(
         seed: The same seed gives the same clips.
         processes: How many work at once; one a processor where not given.
     """
+    from speechllm.data.augmentation import read_recipe
     from speechllm.data.augmenting import MANIFEST, augment_all
     from speechllm.data.bins import Limits, read_limits
     from speechllm.data.manifest import read_manifest
 
     changes = {"speed": speed, "pitch": pitch, "reverberation": reverberation, "noise": noise, "gain": gain}
-    recipe = {**changes, "clipping": clipping, "codecs": codecs, "chance": chance}
+    told = {**changes, "clipping": clipping, "codecs": codecs, "chance": chance}
+    if recipe is not None and told != {**dict.fromkeys([*changes, "clipping"]), "codecs": (), "chance": 1.0}:
+        raise SpeechLLMError(f"say what may happen in {recipe} or with options, not both")
     between = Limits() if limits is None else read_limits(limits)
-    plan = _plan(recipe=recipe, copies=copies, join=join, gap=gap, seed=seed, limits=between)
+    may = told if recipe is None else read_recipe(recipe)
+    plan = _plan(recipe=may, copies=copies, join=join, gap=gap, seed=seed, limits=between)
     background = () if noises is None else read_manifest(noises)
     made = augment_all(read_manifest(manifest), out, plan, background, processes)
     print(f"{out / MANIFEST}: {len(made)} clips")

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable
-from typing import Annotated, cast
+from collections.abc import Callable, Collection
+from pathlib import Path
+from typing import Annotated, Literal, cast
 
 import numpy as np
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from speechllm.audio import augment
 from speechllm.audio.io import SAMPLING_RATE
 from speechllm.audio.measure.clip import measure_clip
 from speechllm.audio.measure.levels import Signal
 from speechllm.data.bins import WORDS, Limits, words_for
+from speechllm.data.jsonl import explain
 from speechllm.data.manifest import Attribute, Segment, Utterance
+from speechllm.errors import SpeechLLMError
+from speechllm.inheritance import read_toml
 
 
 def _ascending(pair: tuple[float, float]) -> tuple[float, float]:
@@ -29,7 +34,11 @@ Range = Annotated[tuple[float, float], AfterValidator(_ascending)]
 OTHER_PERSON_SEMITONES = 2.0
 """A voice moved further than this may be taken for another gender or age, so that these are no longer told."""
 
-_CHANGED: dict[str, tuple[str, ...]] = {
+Change = Literal["speed", "pitch", "reverberation", "noise", "gain", "clipping", "codec"]
+
+Chance = Annotated[float, Field(gt=0, le=1)]
+
+_CHANGED: dict[Change, tuple[str, ...]] = {
     "speed": (
         *("pitch_hz", "syllables_per_second", "nuclei_per_second", "words_per_minute"),
         *("rt60_s", "bandwidth_hz", "duration"),
@@ -57,14 +66,44 @@ class Recipe(BaseModel):
     clipping: Range | None = Field(default=None, description="share of the samples")
     codecs: tuple[augment.Codec, ...] = Field(default=(), description="one of them is drawn")
     chance: float = Field(default=1.0, gt=0, le=1, description="of each change to happen to a clip")
+    chances: dict[Change, Chance] = Field(default={}, description="of single changes, in place of `chance`")
 
     def of_the_voice(self) -> Recipe:
         """What happens to each speaker: speed and pitch."""
-        return Recipe(speed=self.speed, pitch=self.pitch, chance=self.chance)
+        return Recipe(speed=self.speed, pitch=self.pitch, chance=self.chance, chances=self.chances)
 
     def of_the_recording(self) -> Recipe:
         """What happens to all who are heard together."""
         return self.model_copy(update={"speed": None, "pitch": None})
+
+    def changes(self) -> list[Change]:
+        """What may happen, in this order."""
+        asked = {**dict(self), "codec": self.codecs}
+        return [change for change in _CHANGED if asked[change]]
+
+    def makes_untrue(self, attributes: Collection[str]) -> dict[Change, list[str]]:
+        """Which of these attributes each change may make untrue, measures and the words for them."""
+        found: dict[Change, list[str]] = {}
+        for change in self.changes():
+            stale = set(_CHANGED[change])
+            worded = {name for name, (measures, _) in WORDS.items() if set(measures) & stale}
+            voice = {"gender", "age"} if change in ("speed", "pitch") else set()
+            if hit := sorted(set(attributes) & (stale | worded | voice)):
+                found[change] = hit
+        return found
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a TOML file: `noise = [5, 30]`, `chances = { noise = 0.5 }`.
+
+    Raises:
+        SpeechLLMError: missing file, bad syntax, unknown or misspelt key, or a value that cannot be; names it.
+    """
+    values = read_toml(path)
+    try:
+        return Recipe.model_validate_json(json.dumps(values))
+    except ValidationError as error:
+        raise SpeechLLMError(f"{path}: {explain(error, Recipe)}") from error
 
 
 def apply_recipe(
@@ -96,14 +135,23 @@ def apply_recipe(
     return signal, utterance
 
 
+def change_signal(signal: Signal, recipe: Recipe, rng: np.random.Generator) -> Signal:
+    """Changes a clip as the recipe says, with pink noise, where what is told of it stays true (`makes_untrue`)."""
+    for change, strength in _drawn(recipe, rng):
+        signal = _change(signal, change, strength, rng, None)
+    peak = float(np.abs(signal).max(initial=0.0))
+    return signal if peak <= 1.0 else signal / peak
+
+
 def _drawn(recipe: Recipe, rng: np.random.Generator) -> list[tuple[str, float | str]]:
     drawn: list[tuple[str, float | str]] = []
-    for change in _CHANGED:
+    for change in recipe.changes():
+        if rng.random() >= recipe.chances.get(change, recipe.chance):
+            continue
         if change == "codec":
-            happens = bool(recipe.codecs) and rng.random() < recipe.chance
-            drawn += [(change, str(rng.choice(recipe.codecs)))] if happens else []
-        elif (between := getattr(recipe, change)) is not None and rng.random() < recipe.chance:
-            drawn.append((change, float(rng.uniform(*between))))
+            drawn.append((change, str(rng.choice(recipe.codecs))))
+        else:
+            drawn.append((change, float(rng.uniform(*getattr(recipe, change)))))
     return drawn
 
 
@@ -128,7 +176,7 @@ def _change(
 
 def _describe(signal: Signal, old: Utterance, change: str, strength: float | str, limits: Limits) -> Utterance:
     """The utterance after one change: stale numbers measured again, what is known exactly in their place, new words."""
-    stale = _CHANGED[change]
+    stale = _CHANGED[cast(Change, change)]
     worded = [name for name, (measures, _) in WORDS.items() if set(measures) & set(stale)]
     gone = {*stale, *worded, *(("gender", "age") if _semitones(change, strength) > OTHER_PERSON_SEMITONES else ())}
     attributes = {name: value for name, value in old.attributes.items() if name not in gone}

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 
 from speechllm import progress
 from speechllm.audio.io import load_audio
+from speechllm.data.augmentation import Recipe, change_signal
 from speechllm.data.manifest import Utterance
 from speechllm.data.readable import decoding_complaint, undecodable
 from speechllm.data.render import Message
@@ -88,7 +90,9 @@ class AudioStore:
         processor: SpeechLLMProcessor,
         max_bytes: int = MAX_CACHE_BYTES,
         disk: FeatureCache | None = None,
+        augmentation: Recipe | None = None,
     ) -> None:
+        self._augmentation = augmentation
         self._model = model
         self._processor = processor
         self._disk = disk
@@ -134,6 +138,10 @@ class AudioStore:
 
     def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
         """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""
+        if self._augmentation is not None:
+            log_mel = [self._changed_features(utterance, self._augmentation) for utterance in utterances]
+            states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
+            return states, mask
         missing = list({u.id: u for u in utterances if u.id not in self._kept}.values())
         fresh: dict[str, Windows] = {}
         for at in range(0, len(missing), ENCODER_BATCH):
@@ -161,6 +169,15 @@ class AudioStore:
     def _features(self, utterance: Utterance) -> list[torch.Tensor]:
         """Log-mel windows, each (M, F)."""
         return self._processor.features(load_audio(utterance.audio, start=utterance.start, end=utterance.end))
+
+    def _changed_features(self, utterance: Utterance, recipe: Recipe) -> list[torch.Tensor]:
+        """Log-mel windows of the clip as it sounds this time.
+
+        Drawn from torch's generator, which the loop seeds for every step: a resumed run hears the same.
+        """
+        rng = np.random.default_rng(int(torch.randint(2**62, ())))
+        signal = load_audio(utterance.audio, start=utterance.start, end=utterance.end)
+        return self._processor.features(change_signal(signal, recipe, rng))
 
     def _from_disk(self, utterances: Sequence[Utterance]) -> list[Encoded] | None:
         """All of the clips or none: those of one batch are always encoded together, so a resumed run rounds alike."""

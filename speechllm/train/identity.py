@@ -39,6 +39,8 @@ def identity(config: TrainConfig) -> Identity:
         for name, file in (("manifest", source.manifest), ("targets", source.targets)):
             if file is not None and file.exists():
                 flat[f"{where}.{name}.sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    if config.data.augmentation is not None and config.data.augmentation.exists():
+        flat["data.augmentation.sha256"] = hashlib.sha256(config.data.augmentation.read_bytes()).hexdigest()
     return flat
 
 

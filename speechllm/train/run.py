@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from speechllm.config import TrainConfig
+from speechllm.config import DataConfig, TrainConfig
+from speechllm.data.augmentation import read_recipe
 from speechllm.data.manifest import Utterance
 from speechllm.data.readable import report_broken
 from speechllm.errors import SpeechLLMError
@@ -76,7 +77,8 @@ def make_context(
     config: TrainConfig, model: SpeechLLM, processor: SpeechLLMProcessor, max_bytes: int = MAX_CACHE_BYTES
 ) -> Context:
     """What all objectives work with; at most `max_bytes` of encoded audio stay in memory."""
-    store = AudioStore(model, processor, max_bytes, feature_cache(config.data, model))
+    recipe = None if config.data.augmentation is None else read_recipe(config.data.augmentation)
+    store = AudioStore(model, processor, max_bytes, feature_cache(config.data, model), recipe)
     teacher = teacher_cache(config, model)
     return Context(
         model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed, teacher
@@ -103,6 +105,7 @@ def prepare(
     report_broken(list(broken.values()), skipped + len(listed), config.data.max_broken, skipped)
     sources = [source.without(broken) for source in sources]
     utterances = utterances_of(sources)
+    check_true(config.data, utterances)
     learns_text = context.model.learns_text
     examples = [
         example
@@ -130,6 +133,24 @@ def prepare(
         facts=_facts(config, utterances, examples),
         ranks=ranks,
     )
+
+
+def check_true(config: DataConfig, utterances: Sequence[Utterance]) -> None:
+    """Whether the descriptions, from which the targets were written, stay true of what is heard.
+
+    Raises:
+        SpeechLLMError: they do not; names the change and the attributes.
+    """
+    if config.augmentation is None:
+        return
+    told = config.attributes if config.attributes is not None else {name for u in utterances for name in u.attributes}
+    untrue = read_recipe(config.augmentation).makes_untrue({*told, "duration"})
+    for change, attributes in untrue.items():
+        raise SpeechLLMError(
+            f"{config.augmentation}: {change} would make {', '.join(attributes)} untrue, which the targets were written"
+            " with; take it out of the recipe, or name the attributes without it in data.attributes, or write the clips"
+            " out with `speechllm augment` and generate targets for them"
+        )
 
 
 def _facts(config: TrainConfig, utterances: Sequence[Utterance], examples: Sequence[Example]) -> TrainingFacts:
