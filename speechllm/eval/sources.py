@@ -15,7 +15,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
-from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, whole_reply
+from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, speaker_task, whole_reply
 
 Load = Callable[[Path], list[Task]]
 """From a folder to the tasks in it."""
@@ -108,7 +108,8 @@ def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
 
     Args:
         manifest: labelled utterances.
-        prompts: the first prompt of each kind is asked; None asks for all attributes with the package's own prompts.
+        prompts: the first prompt of each kind is asked; None asks with the package's own for all attributes, and
+            whether two recordings are of one speaker.
     """
     utterances = read_manifest(manifest)
     if prompts is not None:
@@ -118,6 +119,8 @@ def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
         pool = plain(built_in_prompts([TRANSCRIBE, *names], "en"))
     first = {prompt.kind: prompt for prompt in reversed(pool)}
     tasks = [attribute_task(kind, utterances, prompt) for kind, prompt in sorted(first.items())]
+    if prompts is None:
+        tasks.append(speaker_task(utterances))
     tasks = [task for task in tasks if task.questions]
     if not tasks:
         raise SpeechLLMError(f"{manifest}: no utterance has the text or attributes that {prompts or 'prompts'} ask for")

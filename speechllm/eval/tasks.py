@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -105,6 +106,37 @@ def attribute_task(kind: str, utterances: Sequence[Utterance], prompt: Prompt) -
         values = tuple(sorted({value for _, value in asked}))
     questions = tuple(Question((u,), prompt, value, values) for u, value in asked)
     return Task(kind, questions, named_value, rule="the reply names the true value and no other", open=True)
+
+
+SPEAKER = "speaker_verification"
+
+SAME_SPEAKER = Prompt(id=SPEAKER, kind=SPEAKER, text="Is it the same speaker in both recordings? Answer yes or no.")
+
+
+def speaker_task(utterances: Sequence[Utterance]) -> Task:
+    """Speaker verification: two recordings each, half of them of one speaker; every clip that has a mate is asked once.
+
+    The true descriptions do not name speakers, so that the ceiling here is what gender, age and manner give away.
+    """
+    rng = random.Random(0)
+    by_speaker: dict[str, list[Utterance]] = {}
+    for utterance in utterances:
+        if utterance.speaker is not None:
+            by_speaker.setdefault(utterance.speaker, []).append(utterance)
+    mates = []
+    for speaker in sorted(by_speaker):
+        clips = rng.sample(by_speaker[speaker], len(by_speaker[speaker]))
+        mates += list(zip(clips[::2], clips[1::2]))
+    questions = []
+    for number, (first, second) in enumerate(rng.sample(mates, len(mates))):
+        others = [u for _, u in mates if u.speaker != first.speaker]
+        if number % 2 and others:
+            questions.append(Question((first, rng.choice(others)), SAME_SPEAKER, "no", ("yes", "no")))
+        else:
+            questions.append(Question((first, second), SAME_SPEAKER, "yes", ("yes", "no")))
+    if len({question.truth for question in questions}) < 2:
+        questions = []  # of one speaker, or of one pair, there is nothing to tell
+    return Task(SPEAKER, tuple(questions), named_choice, rule="the reply says yes or no, and rightly")
 
 
 WHOLE = "word error rate of the whole reply"

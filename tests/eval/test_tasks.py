@@ -10,7 +10,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import SYSTEMS, ask, asked_as, responses_path
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.metrics import accuracy
-from speechllm.eval.tasks import Question, Task, attribute_task, named_choice
+from speechllm.eval.tasks import Question, Task, attribute_task, named_choice, speaker_task
 from speechllm.models.reply import Reply, Sampling
 from speechllm.testing.scripted import ScriptedReplier
 
@@ -181,3 +181,26 @@ def test_replies_to_other_questions_are_not_taken(tmp_path):
 def test_the_confusion_matrix_has_a_column_for_whatever_was_answered(truths, answers, columns, matrix):
     scores = accuracy(truths, answers)
     assert (scores["labels"], scores["confusion"]) == (columns, matrix)
+
+
+def speakers(counts):
+    return [
+        clip(f"{name}{k}").model_copy(update={"speaker": name}) for name, count in counts.items() for k in range(count)
+    ]
+
+
+def test_speakers_are_verified_on_balanced_pairs():
+    task = speaker_task(speakers({"a": 6, "b": 6, "c": 5, "d": 1}))
+    pairs = [(q.utterances[0].speaker, q.utterances[1].speaker, q.truth) for q in task.questions]
+    assert len(pairs) == 8
+    assert [truth for *_, truth in pairs].count("yes") == 4
+    assert all((first == second) == (truth == "yes") for first, second, truth in pairs)
+    assert len({u.id for q in task.questions for u in q.utterances[:1]}) == 8
+    assert task.questions == speaker_task(speakers({"a": 6, "b": 6, "c": 5, "d": 1})).questions
+    assert len(audio_parts(task.questions[0].heard(False))) == 2
+    assert task.extract(task.questions[0], "Yes, it is.") == "yes"
+
+
+@pytest.mark.parametrize("counts", [{"a": 6}, {"a": 1, "b": 1}, {"a": 2}])
+def test_without_mates_of_several_speakers_nothing_is_asked(counts):
+    assert speaker_task(speakers(counts)).questions == ()
