@@ -78,7 +78,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         `chance` and, for each system, `value`, `interval`; `groups`: rows with `group` and `runs`, one cell a run:
         mean accuracy over the group's tasks of each system and chance; `mean_accuracy` and `retention` (rows with
         `name` and `values`), one value a run; `confusion` (of tasks with up to MOST_LABELS answers) and `examples`
-        of the models.
+        of the models; `without_examples`, the runs whose folders tell no answers.
     """
     return {
         "runs": [run.name for run in runs],
@@ -88,6 +88,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         "retention": _retention(runs),
         "confusion": list(_confusions(runs)),
         "examples": [example for run in runs for example in _examples(run)],
+        "without_examples": [run.name for run in runs if not (run.folder / ANSWERS).exists()],
     }
 
 

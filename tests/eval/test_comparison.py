@@ -193,6 +193,13 @@ def test_every_text_is_escaped(folders):
     assert "<script>alert(1)</script>" in page.text
 
 
+def test_a_run_without_answers_says_so(folders):
+    (folders[1] / "answers.json").unlink()
+    page, markdown, _ = write_comparison(folders, folders[0].parent / "r.html")
+    assert f"No examples of {folders[1].name}: there is no answers.json" in Page(page).text
+    assert markdown.read_text().count("No examples of") == 1
+
+
 def test_a_word_error_rate_and_a_missing_correlation_are_shown(folders):
     results = json.loads((folders[0] / "results.json").read_text())
     told = {"version": "1", "rule": "", "n": 3}
