@@ -11,10 +11,11 @@ from speechllm.models.lora import add_lora
 from speechllm.models.reply import Sampling, TextReplier, UntouchedReplier
 from speechllm.testing.corpus import SYSTEM, tone
 from speechllm.train import loop
-from speechllm.train.data import AudioStore, pair_up
+from speechllm.train.data import AudioStore
 from speechllm.train.llm import set_up, training_mode
 from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
+from speechllm.train.sources import TrainingSource
 
 LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": "all-linear", "where": "audio"}
 WHERE = ["audio", "everywhere"]
@@ -180,7 +181,7 @@ def run_of(config, corpus):
     model, processor = loop.build(config)
     store = AudioStore(model, processor)
     context = Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
-    return loop.prepare(config, context, corpus.utterances, pair_up(corpus.utterances, corpus.records), Ranks())
+    return loop.prepare(config, context, [TrainingSource(corpus.utterances, corpus.records)], Ranks())
 
 
 TRAINED = {

@@ -10,9 +10,10 @@ from speechllm.data.render import ask
 from speechllm.errors import SpeechLLMError
 from speechllm.testing.corpus import SYSTEM, tone
 from speechllm.train import loop
-from speechllm.train.data import AudioStore, pair_up
+from speechllm.train.data import AudioStore
 from speechllm.train.objectives import OBJECTIVES, Context
 from speechllm.train.ranks import Ranks
+from speechllm.train.sources import TrainingSource
 from speechllm.train.steps import take_step
 
 
@@ -26,7 +27,7 @@ def run_of(config, corpus):
     model, processor = loop.build(config)
     store = AudioStore(model, processor)
     context = Context(model, processor, store, config.data.attributes, config.data.transcript_dropout, config.seed)
-    return loop.prepare(config, context, corpus.utterances, pair_up(corpus.utterances, corpus.records), Ranks())
+    return loop.prepare(config, context, [TrainingSource(corpus.utterances, corpus.records)], Ranks())
 
 
 def tensors(module):
