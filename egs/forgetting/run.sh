@@ -19,7 +19,7 @@ case $setting in
   all)
     train=400 test=64 forms=16 retention=full main=(sft sft_lora self_output self_output_gated_lora kl) seeds=(0 1 2)
     others=(sft_full dropout weight_decay experience_replay pseudo_replay paraphrase selective minimal_edit stm)
-    others+=(self_output_one_wording self_output_lora on_policy warmup_only)
+    others+=(self_output_cross_entropy self_output_one_wording self_output_lora on_policy warmup_only)
     [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
     sizes=()
     ;;
