@@ -27,6 +27,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
         "merge": manifests.manifest_merge,
         "split": manifests.manifest_split,
         "filter": manifests.manifest_filter,
+        "shard": manifests.manifest_shard,
     },
     "measure": signals.measure,
     "augment": signals.augment,

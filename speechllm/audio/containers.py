@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from speechllm.audio import stored
 from speechllm.errors import SpeechLLMError
 
 ENDINGS = (".m4a", ".mp4", ".aac", ".webm", ".mka", ".wma")
@@ -18,11 +19,11 @@ LEAD_S = 0.5
 """Decoding begins this much before a segment: frames of AAC depend on those before them."""
 
 
-def container_info(path: Path) -> tuple[float, int]:
+def container_info(path: str | Path) -> tuple[float, int]:
     """Duration in seconds and sampling rate in Hz, from the header.
 
     Raises:
-        SpeechLLMError: PyAV is not installed, or the file holds no audio that it reads.
+        SpeechLLMError: the file is missing or empty, PyAV is not installed, or it finds no audio that it reads.
     """
     with _opened(path) as (container, stream):
         if stream.duration is not None:
@@ -32,7 +33,7 @@ def container_info(path: Path) -> tuple[float, int]:
         return container.duration / 1e6, stream.rate  # FFmpeg counts a container in microseconds
 
 
-def read_container(path: Path, start: float, end: float) -> tuple[np.ndarray, int]:
+def read_container(path: str | Path, start: float, end: float) -> tuple[np.ndarray, int]:
     """Decodes from `start` to `end` (s; the file may end before), and no more than `LEAD_S` around it.
 
     Returns:
@@ -68,17 +69,18 @@ def _as_float(frame: Any) -> np.ndarray:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Any]]:
+def _opened(path: str | Path) -> Iterator[tuple[Any, Any]]:
     """The container and its first audio stream; what FFmpeg complains about names the file."""
+    source = stored.opened(path)
     try:
         import av
     except ImportError as error:
         raise SpeechLLMError(
-            f"{path}: no decoder for {path.suffix} is installed; pip install 'speechllm[containers]', or convert it"
-            " to WAV or FLAC"
+            f"{path}: no decoder for {stored.suffix(path)} is installed; pip install 'speechllm[containers]', or"
+            " convert it to WAV or FLAC"
         ) from error
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(source) if isinstance(source, Path) else source) as container:
             if not container.streams.audio:
                 raise SpeechLLMError(f"{path}: holds no audio; check that it is the right file")
             yield container, container.streams.audio[0]

@@ -11,6 +11,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from speechllm.audio import stored
 from speechllm.audio.containers import ENDINGS, container_info, read_container
 from speechllm.errors import SpeechLLMError
 
@@ -35,13 +36,13 @@ _STREAMED = 0x7FFF0000
 
 
 def audio_info(path: str | Path) -> tuple[float, int]:
-    """Duration in seconds and sampling rate in Hz, from the header.
+    """Duration in seconds and sampling rate in Hz, from the header of a file, or of one in a shard.
 
     Raises:
         SpeechLLMError: the file is missing, empty, cut short, or not audio.
     """
     if _in_container(path):
-        return container_info(Path(path))
+        return container_info(path)
     with _open(path) as sound:
         return sound.frames / sound.samplerate, sound.samplerate
 
@@ -49,7 +50,7 @@ def audio_info(path: str | Path) -> tuple[float, int]:
 def load_audio(
     path: str | Path, *, start: float | None = None, end: float | None = None, sampling_rate: int = SAMPLING_RATE
 ) -> np.ndarray:
-    """Reads a file, or the part from `start` to `end` (s), as mono.
+    """Reads a file (or one in a shard, `SHARD.tar#NAME:OFFSET:SIZE`), or the part from `start` to `end` (s), as mono.
 
     Of a segment no more is decoded than itself and a short lead. Several channels are averaged, and other rates
     resampled with soxr at its high quality.
@@ -62,9 +63,9 @@ def load_audio(
             `MAX_DURATION_S`, or in a container for which no decoder is installed.
     """
     if _in_container(path):
-        duration, rate = container_info(Path(path))
+        duration, rate = container_info(path)
         _range(path, duration, round(duration * rate), rate, start, end)
-        samples, rate = read_container(Path(path), start or 0.0, duration if end is None else min(end, duration))
+        samples, rate = read_container(path, start or 0.0, duration if end is None else min(end, duration))
         return _checked(samples.mean(axis=1), rate, sampling_rate, str(path))
     with _open(path) as sound:
         rate = sound.samplerate
@@ -99,9 +100,8 @@ def _range(
 
 
 def _in_container(path: str | Path) -> bool:
-    """Whether PyAV reads the file; one that is missing or empty is for `_open` to complain about."""
-    path = Path(path)
-    return path.suffix.lower() in ENDINGS and path.is_file() and path.stat().st_size > 0
+    """Whether PyAV reads the file."""
+    return stored.suffix(path) in ENDINGS
 
 
 def as_waveform(samples: np.ndarray, rate: int, sampling_rate: int = SAMPLING_RATE) -> np.ndarray:
@@ -148,13 +148,8 @@ def _checked(samples: np.ndarray, rate: int, sampling_rate: int, name: str) -> n
 @contextmanager
 def _open(path: str | Path) -> Iterator[soundfile.SoundFile]:
     """The opened file; whatever libsndfile complains about, now or while it is read, names the file."""
-    path = Path(path)
     try:
-        if not path.is_file():
-            raise SpeechLLMError(f"{path}: no such audio file; check the path")
-        if path.stat().st_size == 0:
-            raise SpeechLLMError(f"{path}: is an empty file; give a file with sound in it")
-        with soundfile.SoundFile(path) as sound:
+        with soundfile.SoundFile(stored.opened(path)) as sound:
             short = _SHORT_CHUNK.search(sound.extra_info)
             promised, present = (int(group) for group in short.groups()) if short else (0, 0)
             if promised < _STREAMED and present < COMPLETE * promised:

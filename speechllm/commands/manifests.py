@@ -1,4 +1,4 @@
-"""Manifests: checked, counted, merged, split and filtered."""
+"""Manifests: checked, counted, merged, split, filtered and packed."""
 
 from __future__ import annotations
 
@@ -104,6 +104,26 @@ def manifest_filter(manifest: Manifest, out: Out, where: tuple[str, ...]) -> Non
     utterances = read_manifest(manifest)
     kept = write_manifest(out, relocated(filter_manifest(utterances, conditions), out.parent))
     print(f"{out}: {kept} of {len(utterances)} utterances")
+
+
+def manifest_shard(manifest: Manifest, out: Out, shard_mb: int = 1000, address: str | None = None) -> None:
+    """Packs the audio of a manifest into tar files, of which any clip is read without the rest.
+
+    Run again after an interruption, it goes on. All other commands read such a manifest as any other.
+
+    Args:
+        manifest: Utterance manifest (JSON Lines).
+        out: Folder to write: the shards, and a manifest of the same name.
+        shard_mb: Audio in a shard, in megabytes.
+        address: Where the shards will be read from once you have copied them there: s3://bucket/folder,
+            hf://datasets/name/folder, https://..., a folder on another disk; beside the manifest where left out.
+    """
+    from speechllm.data.shards import write_shards
+
+    if shard_mb < 1:
+        raise SpeechLLMError(f"--shard-mb {shard_mb}: give at least 1")
+    done = write_shards(manifest, out, shard_mb * 1_000_000, address)
+    print(f"{done.manifest}: {done.utterances} utterances in {len(done.shards)} shards")
 
 
 def _given(manifests: tuple[Path, ...]) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from speechllm.audio.io import audio_info
 from speechllm.data.jsonl import numbered_lines, parse_line
-from speechllm.data.manifest import Utterance
+from speechllm.data.manifest import Utterance, opened_from
 from speechllm.errors import SpeechLLMError
 from speechllm.progress import track
 
@@ -65,7 +65,7 @@ def check_lines(path: Path) -> Checked:
             problems.append(
                 Problem("duplicate id", f"{path}:{number}: id {utterance.id!r} stands on line {first} already")
             )
-        lines[number] = utterance.model_copy(update={"audio": str(path.parent / utterance.audio)})
+        lines[number] = utterance.model_copy(update={"audio": opened_from(path.parent, utterance.audio)})
     if not lines and not problems:
         problems.append(Problem("schema", f"{path}: holds no utterances; expected one JSON object a line"))
     return Checked(lines, problems)

@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from speechllm.audio.stored import is_remote
 from speechllm.data.attributes import LANGUAGES
 from speechllm.data.jsonl import numbered_jsonl, write_jsonl
 from speechllm.errors import SpeechLLMError
@@ -43,7 +44,9 @@ class Utterance(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     id: str = Field(min_length=1)
-    audio: str = Field(min_length=1, description="path of the audio file, relative to the manifest")
+    audio: str = Field(
+        min_length=1, description="path of the audio file, relative to the manifest; or a file in a shard"
+    )
     duration: float = Field(ge=0, description="seconds")
     sampling_rate: int = Field(gt=0, description="Hz")
     text: str | None = None
@@ -93,7 +96,7 @@ def read_manifest(path: Path) -> list[Utterance]:
                 f"{path}:{number}: id {utterance.id!r} stands on line {seen[utterance.id]} already; give each its own"
             )
         seen[utterance.id] = number
-        utterances.append(utterance.model_copy(update={"audio": str(path.parent / utterance.audio)}))
+        utterances.append(utterance.model_copy(update={"audio": opened_from(path.parent, utterance.audio)}))
     if not utterances:
         raise SpeechLLMError(f"{path}: holds no utterances; expected one JSON object a line")
     return utterances
@@ -106,7 +109,17 @@ def write_manifest(path: Path, utterances: Iterable[Utterance]) -> int:
 
 def relocated(utterances: Iterable[Utterance], folder: Path) -> list[Utterance]:
     """Utterances as `read_manifest` returns them, with `audio` relative to `folder`: ready to be written there."""
-    return [u.model_copy(update={"audio": Path(os.path.relpath(u.audio, folder)).as_posix()}) for u in utterances]
+    return [u.model_copy(update={"audio": told_from(folder, u.audio)}) for u in utterances]
+
+
+def opened_from(folder: Path, audio: str) -> str:
+    """The path, or address, under which what a file in `folder` calls `audio` can be opened from here."""
+    return audio if is_remote(audio) else str(folder / audio)
+
+
+def told_from(folder: Path, audio: str) -> str:
+    """What a file in `folder` calls a path or address that can be opened from here."""
+    return audio if is_remote(audio) else Path(os.path.relpath(audio, folder)).as_posix()
 
 
 def attribute_values(utterances: Iterable[Utterance], name: str) -> list[Any]:

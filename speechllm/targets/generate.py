@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +12,7 @@ from speechllm import progress
 from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.describe import DescriptionStyle, describe
 from speechllm.data.jsonl import write_jsonl
-from speechllm.data.manifest import Utterance
+from speechllm.data.manifest import Utterance, told_from
 from speechllm.data.prompts import TRANSCRIBE, Prompt
 from speechllm.data.render import audio_parts, describe_audio
 from speechllm.errors import SpeechLLMError
@@ -221,7 +220,7 @@ def _record(work: Work, written: Written, generator: Generator, sampling: Sampli
 
 def _audio(item: Item, out: Path) -> str:
     """Path of the item's audio, relative to the targets file; empty where there is none."""
-    return Path(os.path.relpath(item.utterance.audio, out.parent)).as_posix() if item.utterance else ""
+    return told_from(out.parent, item.utterance.audio) if item.utterance else ""
 
 
 def _last_text(messages: Sequence[dict[str, Any]]) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from speechllm import hub
+from speechllm.audio.stored import read_bytes
 from speechllm.config import DataConfig
 from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
@@ -51,7 +52,7 @@ class FeatureCache:
     def _key(self, utterance: Utterance) -> str:
         digest = hashlib.sha256(f"{self._model}/{utterance.start}/{utterance.end}/".encode())
         try:
-            digest.update(Path(utterance.audio).read_bytes())
+            digest.update(read_bytes(utterance.audio))
         except OSError as error:
             raise SpeechLLMError(f"{utterance.audio}: cannot be read: {error.strerror}") from error
         return digest.hexdigest()
