@@ -160,6 +160,9 @@ class StageConfig:
     batch_size: Count = 16
     micro_batch_size: Count | None = None
     """Examples a forward pass; less than batch_size accumulates gradients."""
+    micro_batch_seconds: Positive | None = None
+    """Seconds of audio a forward pass, padding counted: what fits in memory. Long clips then take more passes; the
+    gradient stays that of the whole batch."""
     learning_rate: Positive = 1e-3
     warmup_steps: Annotated[int, Field(ge=0)] = 10
     """Linear rise of the learning rate, followed by a cosine to zero."""

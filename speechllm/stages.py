@@ -9,7 +9,7 @@ from speechllm.data.describe import STYLES, DescriptionStyle
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.manifest import Utterance, read_manifest, relocated, write_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain
-from speechllm.data.readable import readable, report_broken, undecodable
+from speechllm.data.readable import Tally, readable, undecodable
 from speechllm.errors import SpeechLLMError
 from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Sampling, TextReplier, compute_device
@@ -36,7 +36,7 @@ def recognise(manifest: Path, out: Path, encoder: str, device: str = "auto") -> 
     listed = read_manifest(manifest)
     opened = readable(listed)  # complain before a model is fetched
     broken = undecodable(opened)
-    report_broken(list(broken.values()), len(listed), before=len(listed) - len(opened))
+    Tally(len(listed), count=len(listed) - len(opened)).add(list(broken.values()))
     utterances = [utterance for utterance in opened if utterance.id not in broken]
     heard = Recogniser(encoder, compute_device(device)).transcribe_utterances(utterances)
     write_manifest(out, relocated(heard, out.parent))

@@ -15,19 +15,22 @@ SHOWN = 20
 """Problems of one kind that are printed; the rest are counted."""
 
 
-def manifest_validate(manifests: Manifests, audio: bool = True) -> None:
+def manifest_validate(manifests: Manifests, audio: bool = True, decode: bool = False) -> None:
     """Reports what is wrong with manifests, line by line; exit status 2 where anything is.
 
     Args:
         manifests: Utterance manifests; of several it is reported too which speakers and ids they share.
         audio: Whether to open the audio: missing and unreadable files, durations that disagree.
+        decode: Decode all of it too: sound that breaks off behind a good header.
     """
     from speechllm.data.check import check_audio, check_lines, check_speakers
 
     checked = {path: check_lines(path) for path in _given(manifests)}
     problems = [problem for part in checked.values() for problem in part.problems]
     if audio:
-        problems += [problem for path, part in checked.items() for problem in check_audio(path, part.lines)]
+        problems += [
+            problem for path, part in checked.items() for problem in check_audio(path, part.lines, decode=decode)
+        ]
     problems += check_speakers({path: list(part.lines.values()) for path, part in checked.items()})
     _print_problems(problems)
     if problems:

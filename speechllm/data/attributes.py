@@ -12,6 +12,8 @@ class AttributeName:
 
     display: str
     values: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    unit: str = ""
+    """Behind a number."""
 
 
 LANGUAGES = {
@@ -57,7 +59,7 @@ ATTRIBUTES: dict[str, AttributeName] = {
         "Speaking speed",
         {"slow": ("slow", "slowly", "slower"), "fast": ("fast", "faster", "quick", "quickly", "rapid", "rapidly")},
     ),
-    "snr_db": AttributeName("Signal-to-Noise Ratio"),
+    "snr_db": AttributeName("Signal-to-Noise Ratio", unit="dB"),
 }
 """In the order in which descriptions mention them. Attributes outside it are described too, after these."""
 
@@ -79,6 +81,12 @@ def display_name(attribute: str) -> str:
     """What a description calls an attribute: `speaking_rate` -> `Speaking speed`."""
     known = ATTRIBUTES.get(attribute)
     return known.display if known else _MEASURES.get(attribute) or attribute.replace("_", " ").capitalize()
+
+
+def unit(attribute: str) -> str:
+    """What stands behind the number in a description; nothing where the name tells, or the value is a word."""
+    known = ATTRIBUTES.get(attribute)
+    return known.unit if known else ""
 
 
 def extract_value(attribute: str, reply: str) -> str | None:

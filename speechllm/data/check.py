@@ -13,6 +13,7 @@ from typing import Literal
 from speechllm.audio.io import audio_info
 from speechllm.data.jsonl import numbered_lines, parse_line
 from speechllm.data.manifest import Utterance, opened_from
+from speechllm.data.readable import undecodable
 from speechllm.errors import SpeechLLMError
 from speechllm.progress import track
 
@@ -71,11 +72,14 @@ def check_lines(path: Path) -> Checked:
     return Checked(lines, problems)
 
 
-def check_audio(path: Path, lines: Mapping[int, Utterance], threads: int = 8) -> Iterator[Problem]:
+def check_audio(
+    path: Path, lines: Mapping[int, Utterance], threads: int = 8, decode: bool = False
+) -> Iterator[Problem]:
     """Opens the audio of every line, and yields what is missing, unreadable, or not as long as the line says.
 
-    Only headers are read; a file that several segments share is opened once.
+    Only headers are read, of a file that several segments share once; with `decode` the sound of every line too.
     """
+    broken = undecodable(list(lines.values())) if decode else {}
     files = list(dict.fromkeys(utterance.audio for utterance in lines.values()))
     with ThreadPoolExecutor(threads) as pool:  # waits for the disk, not for the processor
         found = dict(zip(files, track(pool.map(_info, files), "Opening audio", total=len(files))))
@@ -83,6 +87,8 @@ def check_audio(path: Path, lines: Mapping[int, Utterance], threads: int = 8) ->
         info = found[utterance.audio]
         if isinstance(info, str):
             yield Problem("audio", f"{path}:{number}: {info}")
+        elif utterance.id in broken:
+            yield Problem("audio", f"{path}:{number}: {broken[utterance.id]}")
         else:
             yield from _disagreements(f"{path}:{number}: {utterance.audio}", utterance, *info)
 

@@ -93,7 +93,7 @@ def _facts(known: Mapping[str, Attribute], wording: Wording, attributes: Sequenc
     if attributes is None:
         named = [name for name in ATTRIBUTES if name in known]
         attributes = named + [name for name in known if name not in ATTRIBUTES]
-    return [(wording.name(name), wording.value(known[name])) for name in attributes if name in known]
+    return [(wording.name(name), wording.value(name, known[name])) for name in attributes if name in known]
 
 
 def _stamp(seconds: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from speechllm.audio.io import audio_info, load_audio
 from speechllm.data.manifest import Utterance
@@ -39,29 +40,33 @@ def readable(utterances: Sequence[Utterance], max_broken: float = MAX_BROKEN) ->
             kept.append(utterance)
         else:
             broken.append(complaint)
-    report_broken(broken, len(utterances), max_broken)
+    Tally(len(utterances), max_broken).add(broken)
     return kept
 
 
-def report_broken(broken: Sequence[str], total: int, max_broken: float = MAX_BROKEN, before: int = 0) -> None:
-    """Names what is left out of `total` utterances, within the limit.
+@dataclass
+class Tally:
+    """Counts what is left out of `total` utterances and names it, within a limit."""
 
-    Args:
-        broken: what is wrong with each of those that are left out now.
-        total: utterances at first.
-        max_broken: the share of them that may be left out, rounded up, so that one never ends a run; 0 allows none.
-        before: utterances that were left out and reported earlier; they count as well.
+    total: int
+    max_broken: float = MAX_BROKEN
+    """The share that may be left out, rounded up, so that one never ends a run; 0 allows none."""
+    count: int = 0
+    """Utterances that were left out already."""
 
-    Raises:
-        SpeechLLMError: more are broken, or all; names the first.
-    """
-    count = before + len(broken)
-    if broken and (count > math.ceil(max_broken * total) or count == total):
-        raise SpeechLLMError(
-            f"{count} of {total} utterances cannot be read, more than the {max_broken:.3g} that may be"
-            f" left out; the first: {broken[0]}"
-        )
-    report_skipped(list(broken))
+    def add(self, broken: Sequence[str]) -> None:
+        """Reports what is wrong with each of those that are left out now.
+
+        Raises:
+            SpeechLLMError: more are broken than may be, or all; names one.
+        """
+        self.count += len(broken)
+        if broken and (self.count > math.ceil(self.max_broken * self.total) or self.count == self.total):
+            raise SpeechLLMError(
+                f"{self.count} of {self.total} utterances cannot be read, more than the {self.max_broken:.3g} that may"
+                f" be left out; one of them: {broken[0]}"
+            )
+        report_skipped(list(broken))
 
 
 def undecodable(utterances: Sequence[Utterance]) -> dict[str, str]:

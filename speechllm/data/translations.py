@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
-from speechllm.data.attributes import display_name
+from speechllm.data.attributes import display_name, unit
 
 DescriptionLanguage = Literal["en", "zh"]
 LANGUAGES: tuple[DescriptionLanguage, ...] = get_args(DescriptionLanguage)
@@ -41,9 +41,10 @@ class Wording:
         """What a description calls an attribute."""
         return self.names.get(attribute) or display_name(attribute)
 
-    def value(self, value: str | int | float) -> str:
-        """How a description writes a value; the lookup does not mind capitals."""
-        return self.values.get(str(value).lower(), str(value))
+    def value(self, attribute: str, value: str | int | float) -> str:
+        """How a description writes a value, with its unit; the lookup does not mind capitals."""
+        word = self.values.get(str(value).lower(), str(value))
+        return word if isinstance(value, str) else f"{word} {unit(attribute)}".rstrip()
 
 
 _MANDARIN_NAMES = {

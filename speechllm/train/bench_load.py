@@ -17,8 +17,8 @@ from torch.utils.data import DataLoader
 from transformers import WhisperFeatureExtractor
 
 from speechllm.audio.io import SAMPLING_RATE, load_audio, save_audio
-from speechllm.data.batching import batches
 from speechllm.models.processing import pad_features
+from speechllm.train.order import BatchOrder, one_source
 
 RATES = (8_000, 22_050, 44_100)
 """Hz, in turn: nothing is at the rate that the encoder wants."""
@@ -94,7 +94,9 @@ class Clips(torch.utils.data.Dataset[torch.Tensor]):
 
 
 def _ours(clips: Sequence[tuple[Path, float]], workers: int) -> DataLoader[Any]:
-    laid_out = batches([seconds for _, seconds in clips], batch_size=BATCH_SIZE, seed=0)
+    order = BatchOrder(one_source(len(clips), 0), [seconds for _, seconds in clips], BATCH_SIZE, seed=0)
+    laid_out = [order[step] for step in range(len(clips) // BATCH_SIZE)]
+    laid_out += [order[len(laid_out)][: len(clips) % BATCH_SIZE]] if len(clips) % BATCH_SIZE else []
     return DataLoader(Clips(clips), batch_sampler=laid_out, num_workers=workers, collate_fn=pad_features)
 
 

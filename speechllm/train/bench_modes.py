@@ -19,6 +19,7 @@ from speechllm.models.encoder import WINDOW_S
 from speechllm.models.modeling import SpeechLLM
 from speechllm.train.data import MAX_CACHE_BYTES, AudioStore, Example
 from speechllm.train.objectives import CrossEntropy
+from speechllm.train.reading import Reader
 
 
 @dataclass(frozen=True)
@@ -51,13 +52,19 @@ class Switches:
         return {f"no {field.name}": replace(cls(), **{field.name: False}) for field in fields(cls)}
 
 
-class PaddedAudio(AudioStore):
+class PaddedReader(Reader):
     """Clips with silence up to 30 s, as Whisper's own feature extractor hands them on."""
 
-    def _features(self, utterance: Utterance) -> list[torch.Tensor]:
+    def _read(self, utterance: Utterance) -> list[torch.Tensor]:
         waveform = load_audio(utterance.audio, start=utterance.start, end=utterance.end)
         window = int(WINDOW_S * SAMPLING_RATE)
         return self._processor.features(np.pad(waveform, (0, -len(waveform) % window)))
+
+
+class PaddedAudio(AudioStore):
+    """Encodes clips padded to 30 s."""
+
+    reader = PaddedReader
 
 
 class AllRows(CrossEntropy):

@@ -35,6 +35,10 @@ class BoundedFolder:
         except OSError as error:
             raise SpeechLLMError(f"{setting} {folder}: {error.strerror}; name a folder to write to") from error
 
+    def holds(self, key: str) -> bool:
+        """Whether anything was kept; another run may remove it at any time."""
+        return self._file(key).exists()
+
     def get(self, key: str) -> Tensors | None:
         """What was kept, bit for bit, or None."""
         file = self._file(key)

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
 from speechllm import progress
-from speechllm.audio.io import load_audio
-from speechllm.data.augmentation import Recipe, change_signal
+from speechllm.data.augmentation import Recipe
 from speechllm.data.manifest import Utterance
-from speechllm.data.readable import decoding_complaint, undecodable
+from speechllm.data.readable import Tally, decoding_complaint
 from speechllm.data.render import Message
 from speechllm.errors import SpeechLLMError
 from speechllm.models.modeling import EncodedAudio, SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor, pad_features
 from speechllm.targets.records import TargetRecord
 from speechllm.train.features import Encoded, FeatureCache, Windows
+from speechllm.train.reading import Reader
 
 MAX_CACHE_BYTES = 2 << 30
 """Encoder states kept in memory; what does not fit is encoded again each time."""
@@ -84,6 +84,8 @@ def pair_up(
 class AudioStore:
     """What the adapter reads of each utterance, computed once and kept while there is room: the encoder is frozen."""
 
+    reader: ClassVar[type[Reader]] = Reader
+
     def __init__(
         self,
         model: SpeechLLM,
@@ -92,22 +94,20 @@ class AudioStore:
         disk: FeatureCache | None = None,
         augmentation: Recipe | None = None,
     ) -> None:
-        self._augmentation = augmentation
+        self._changes = augmentation is not None
         self._model = model
-        self._processor = processor
+        self._reader = self.reader(processor, augmentation)
         self._disk = disk
         self._room = max_bytes
         self._kept: dict[str, Windows] = {}
         self._frames: dict[str, list[int]] = {}
+        self._broken: set[str] = set()
 
     def fill(self, utterances: Sequence[Utterance], batch_size: int = ENCODER_BATCH) -> dict[str, str]:
         """Encodes utterances ahead of training, those of similar length together, until the room is used up.
 
-        Those for which there is no room are decoded all the same, so that what comes back depends on the audio alone
-        and no later step meets a broken file.
-
         Returns:
-            what is wrong with each utterance that cannot be decoded, by its id; `get` is not to be asked for them.
+            what is wrong with each of those that cannot be decoded, by id; `get` is not to be asked for them.
         """
         broken: dict[str, str] = {}
         waiting = sorted({u.id: u for u in utterances if u.id not in self._kept}.values(), key=lambda u: u.duration)
@@ -117,9 +117,38 @@ class AudioStore:
                     break
                 broken |= self._encode_sound(waiting[at : at + batch_size])
                 bar.advance(len(waiting[at : at + batch_size]))
-            else:
-                return broken
-        return broken | undecodable(waiting[at:])
+        return broken
+
+    def holds(self, utterance: Utterance) -> bool:
+        """Whether the clip is encoded already, in memory or on disk."""
+        if utterance.id in self._kept:
+            return True
+        return self._disk is not None and not self._changes and self._disk.holds(utterance)
+
+    def sound(self, batch: Sequence[Example], following: Sequence[Example], tally: Tally) -> list[Example]:
+        """A batch whose audio is at hand, while that of the `following` one is being read.
+
+        One that cannot be decoded leaves its place to another of the batch; it is reported, once.
+
+        Raises:
+            SpeechLLMError: more is broken than `tally` allows, or the whole batch is.
+        """
+        now, ahead = (
+            [e.utterance for e in part if e.hears and not self.holds(e.utterance)] for part in (batch, following)
+        )
+        self._reader.expect([*now, *ahead])
+        complaints = {u.id: complaint for u in now if (complaint := self._reader.complaint(u)) is not None}
+        if not complaints:
+            return list(batch)
+        tally.add([text for name, text in complaints.items() if name not in self._broken])
+        self._broken |= complaints.keys()
+        sound = itertools.cycle([e for e in batch if e.utterance.id not in complaints])
+        try:
+            return [next(sound) if e.utterance.id in complaints else e for e in batch]
+        except StopIteration:
+            raise SpeechLLMError(
+                f"nothing in a batch can be decoded; one of it: {next(iter(complaints.values()))}"
+            ) from None
 
     def _encode_sound(self, utterances: Sequence[Utterance]) -> dict[str, str]:
         """Encodes and keeps those that can be decoded; returns what is wrong with the others, by id."""
@@ -138,8 +167,8 @@ class AudioStore:
 
     def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
         """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""
-        if self._augmentation is not None:
-            log_mel = [self._changed_features(utterance, self._augmentation) for utterance in utterances]
+        if self._changes:
+            log_mel = [self._reader.features(utterance) for utterance in utterances]
             states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
             return states, mask
         missing = list({u.id: u for u in utterances if u.id not in self._kept}.values())
@@ -166,19 +195,6 @@ class AudioStore:
                 self._room -= sum(window.nbytes for window in windows)
         return {utterance.id: windows for utterance, (windows, _) in zip(utterances, found, strict=True)}
 
-    def _features(self, utterance: Utterance) -> list[torch.Tensor]:
-        """Log-mel windows, each (M, F)."""
-        return self._processor.features(load_audio(utterance.audio, start=utterance.start, end=utterance.end))
-
-    def _changed_features(self, utterance: Utterance, recipe: Recipe) -> list[torch.Tensor]:
-        """Log-mel windows of the clip as it sounds this time.
-
-        Drawn from torch's generator, which the loop seeds for every step: a resumed run hears the same.
-        """
-        rng = np.random.default_rng(int(torch.randint(2**62, ())))
-        signal = load_audio(utterance.audio, start=utterance.start, end=utterance.end)
-        return self._processor.features(change_signal(signal, recipe, rng))
-
     def _from_disk(self, utterances: Sequence[Utterance]) -> list[Encoded] | None:
         """All of the clips or none: those of one batch are always encoded together, so a resumed run rounds alike."""
         found = []
@@ -191,7 +207,7 @@ class AudioStore:
 
     def _run(self, utterances: Sequence[Utterance]) -> list[Encoded]:
         """Runs the encoder; what it gives goes to disk if it is kept there."""
-        log_mel = [self._features(utterance) for utterance in utterances]
+        log_mel = [self._reader.features(utterance) for utterance in utterances]
         states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
         rows = iter(zip(states.cpu(), mask.sum(1).tolist(), strict=True))
         found = []

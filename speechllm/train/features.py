@@ -44,6 +44,13 @@ class FeatureCache:
         frames = found.pop(FRAMES).tolist()
         return [found[str(number)] for number in range(len(found))], frames
 
+    def holds(self, utterance: Utterance) -> bool:
+        """Whether anything was kept of the clip; not where its file is missing."""
+        try:
+            return self._kept.holds(self._key(utterance))
+        except SpeechLLMError:
+            return False
+
     def put(self, utterance: Utterance, windows: Windows, frames: list[int]) -> None:
         """Keeps a clip's windows and numbers of log-mel frames."""
         tensors = {str(number): window for number, window in enumerate(windows)}

@@ -27,7 +27,7 @@ from speechllm.train.ranks import Ranks, shard
 from speechllm.train.run import BEST, CHECKPOINT, Run, build, make_context, prepare
 from speechllm.train.sources import leave_out_broken, read_sources, teachable, utterances_of
 from speechllm.train.state import Position, load_state, save_state
-from speechllm.train.steps import Outcome, learning_rate, set_rate, split, step_seed, take_step
+from speechllm.train.steps import Outcome, learning_rate, passes, set_rate, step_seed, take_step
 from speechllm.train.stopping import StoppedError, StopRequest, listen
 from speechllm.train.validation import Validation
 
@@ -124,15 +124,15 @@ def _fit_stage(
     training_mode(run.model)
     meter = Meter(run.config.model, run.ranks, run.model.language_model.dtype)
     if position.step < stage.steps:
-        share = run.ranks.share([examples[i] for i in order[position.step]])
-        meter.count(objective, split(share, stage.micro_batch_size or stage.batch_size)[0], position.step)
+        share = run.ranks.share(_batch(run, examples, order, position.step))
+        meter.count(objective, passes(share, stage)[0], position.step)
         optimizer.zero_grad(set_to_none=True)
     with progress.task(f"train {stage.objective}", stage.steps) as bar:
         bar.advance(position.step)
         while position.step < stage.steps:
             step = position.step
             torch.manual_seed(step_seed(run.config.seed, number, step, run.ranks.index))
-            batch = [examples[i] for i in order[step]]
+            batch = _batch(run, examples, order, step)
             set_rate(optimizer, learning_rate(stage, step))
             take = functools.partial(take_step, objective, batch, step, stage, optimizer, run.ranks)
             outcome, measured = meter.measure(take, batch, stage.steps - step - 1)
@@ -155,9 +155,17 @@ def _fit_stage(
     return position
 
 
+def _batch(run: Run, examples: Sequence[Example], order: BatchOrder, step: int) -> list[Example]:
+    """The batch of a step; what this process hears of it can be decoded, and what it hears next is being read."""
+    batch, following = ([examples[i] for i in order[at]] for at in (step, step + 1))
+    mine = slice(run.ranks.index, None, run.ranks.count)
+    batch[mine] = run.context.audio.sound(batch[mine], following[mine], run.tally)
+    return batch
+
+
 def _tell(mixture: Mixture) -> None:
     for source, share in zip(mixture.sources, mixture.shares(), strict=True):
-        progress.console.print(f"{share:.1%} from {source.name}: {len(source.lengths)} examples", markup=False)
+        progress.console.print(f"{share:.1%} from {source.name}: {source.size} examples", markup=False)
 
 
 def _save(run: Run, position: Position, optimizer: torch.optim.Optimizer | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from collections import Counter
 from collections.abc import Sequence
 
 from speechllm.config import DataConfig
@@ -33,7 +34,7 @@ class BatchOrder:
     def __init__(self, mixture: Mixture, lengths: Sequence[float] | None, batch_size: int, seed: int) -> None:
         self._mixture = mixture
         self._lengths = lengths
-        self._begins = [0, *itertools.accumulate(len(source.lengths) for source in mixture.sources)]
+        self._begins = [0, *itertools.accumulate(source.size for source in mixture.sources)]
         self._n = self._begins.pop()
         self._batch_size = batch_size
         self._seed = seed
@@ -71,16 +72,14 @@ class BatchOrder:
 
 def one_source(num_examples: int, seed: int) -> Mixture:
     """Examples that all come from one source."""
-    return Mixture([Source("0", range(num_examples))], seed)
+    return Mixture([Source("0", num_examples)], seed)
 
 
 def mixture_of(examples: Sequence[Example], config: DataConfig, seed: int) -> Mixture:
     """The mixture of the sources that have any of the examples, which stand source by source."""
-    lengths: dict[int, list[float]] = {}
-    for example in examples:
-        lengths.setdefault(example.source, []).append(length(example))
+    sizes = Counter(example.source for example in examples)
     told = config.mixed()
-    sources = [Source(f"{told[n].targets} ({n})", lengths[n], told[n].weight) for n in sorted(lengths)]
+    sources = [Source(f"{told[n].targets} ({n})", sizes[n], told[n].weight) for n in sorted(sizes)]
     return Mixture(sources, seed, config.temperature)
 
 

@@ -12,7 +12,7 @@ import torch
 from speechllm.config import DataConfig, TrainConfig
 from speechllm.data.augmentation import read_recipe
 from speechllm.data.manifest import Utterance
-from speechllm.data.readable import report_broken
+from speechllm.data.readable import Tally
 from speechllm.errors import SpeechLLMError
 from speechllm.export import TrainingFacts
 from speechllm.models.adapters import Adapter
@@ -49,6 +49,7 @@ class Run:
     identity: Identity
     facts: TrainingFacts
     ranks: Ranks
+    tally: Tally
     started: float = field(default_factory=time.monotonic)
 
 
@@ -57,6 +58,11 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
     if (config.model.lora or config.model.train_llm) and (config.model.shard or config.model.compile):
         raise SpeechLLMError(
             "model.lora and model.train_llm do not go with model.shard and model.compile: leave one out"
+        )
+    if config.model.shard and any(stage.micro_batch_seconds for stage in config.stages):
+        raise SpeechLLMError(
+            "stages.micro_batch_seconds does not go with model.shard, which needs as many passes on every process; give"
+            " micro_batch_size"
         )
     torch.manual_seed(config.seed)
     model = SpeechLLM.from_references(
@@ -94,15 +100,17 @@ def prepare(
 ) -> Run:
     """Encodes the audio once and lays out the run's folder.
 
-    Utterances whose sound cannot be decoded are reported and left out, before anything is drawn or put in order: what
-    stays is a function of the data, so a resumed run sees the same batches. `skipped` were left out before.
+    Of the audio that memory holds, what cannot be decoded is reported and left out before anything is drawn or put in
+    order; of the rest it is when its step comes. Both are functions of the data, so a resumed run sees the same
+    batches. `skipped` were left out before.
 
     Raises:
         SpeechLLMError: with those that were skipped, more than the share `data.max_broken` is broken.
     """
     listed = utterances_of(sources)
     broken = context.audio.fill(listed)
-    report_broken(list(broken.values()), skipped + len(listed), config.data.max_broken, skipped)
+    tally = Tally(skipped + len(listed), config.data.max_broken, skipped)
+    tally.add(list(broken.values()))
     sources = [source.without(broken) for source in sources]
     utterances = utterances_of(sources)
     check_true(config.data, utterances)
@@ -115,7 +123,8 @@ def prepare(
     context.model.config.system_prompt = common_system_prompt(examples)
     projector = context.model.multi_modal_projector
     if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
-        projector.calibrate(*context.audio.get(utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]))
+        some = [Example(u) for u in utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]]
+        projector.calibrate(*context.audio.get([e.utterance for e in context.audio.sound(some, [], tally)]))
     return Run(
         config=config,
         model=context.model,
@@ -132,6 +141,7 @@ def prepare(
         identity=identity(config),
         facts=_facts(config, utterances, examples),
         ranks=ranks,
+        tally=tally,
     )
 
 

@@ -40,7 +40,7 @@ def take_step(
     Where the loss or a gradient is not a finite number, nothing moves and the optimiser's own state stays too.
     """
     total, count = torch.zeros(()), 0
-    for part in split(ranks.share(batch), stage.micro_batch_size or stage.batch_size):
+    for part in passes(ranks.share(batch), stage):
         loss, counted = objective(part, step)
         loss.backward()
         total, count = total + loss.detach().float().cpu(), count + counted
@@ -81,6 +81,23 @@ def learning_rate(stage: StageConfig, step: int) -> float:
         return stage.learning_rate * (step + 1) / stage.warmup_steps
     done = (step - stage.warmup_steps) / max(stage.steps - stage.warmup_steps, 1)
     return stage.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def passes(batch: Sequence[Example], stage: StageConfig) -> list[Sequence[Example]]:
+    """The micro-batches of a batch: neither more examples nor, padding counted, more audio than the stage allows."""
+    parts = split(batch, stage.micro_batch_size or stage.batch_size)
+    limit = stage.micro_batch_seconds
+    return parts if limit is None else [short for part in parts for short in _within(part, limit)]
+
+
+def _within(part: Sequence[Example], limit: float) -> list[Sequence[Example]]:
+    """The examples by length, cut where the longest times their number would pass the limit; one alone may."""
+    found: list[list[Example]] = [[]]
+    for example in sorted(part, key=lambda example: example.utterance.duration):
+        if found[-1] and example.utterance.duration * (len(found[-1]) + 1) > limit:
+            found.append([])
+        found[-1].append(example)
+    return list(found)
 
 
 def split(batch: Sequence[Example], size: int) -> list[Sequence[Example]]:

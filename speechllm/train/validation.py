@@ -10,7 +10,7 @@ import torch
 from speechllm import progress
 from speechllm.config import StageConfig, ValidationConfig
 from speechllm.data.manifest import read_manifest
-from speechllm.data.readable import report_broken
+from speechllm.data.readable import Tally, undecodable
 from speechllm.data.recipe import MAX_BROKEN
 from speechllm.models.reply import Sampling, SpeechReplier
 from speechllm.targets.records import read_targets, usable
@@ -43,8 +43,10 @@ class Validation:
         if self._kept is None:
             progress.console.print("text abilities: 100 % kept by construction, nothing trained acts on text alone")
         asked = {record.utterance_id for record in source.records}
-        broken = store.fill([utterance for utterance in source.utterances if utterance.id in asked])
-        report_broken(list(broken.values()), len(source.utterances))
+        heard = [utterance for utterance in source.utterances if utterance.id in asked]
+        broken = store.fill(heard)
+        broken |= undecodable([u for u in heard if u.id not in broken and not store.holds(u)])
+        Tally(len(source.utterances)).add(list(broken.values()))
         source = source.without(broken)
         self.examples: list[Example] = pair_up(source.utterances, source.records, context.model.learns_text)
 

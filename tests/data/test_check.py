@@ -112,3 +112,17 @@ def test_the_command_prints_each_problem_and_fails(corpus, capsys):
 def test_the_command_wants_a_manifest(capsys):
     assert main(["manifest", "validate"]) == 2
     assert "no manifest given" in capsys.readouterr().err
+
+
+def test_sound_that_breaks_off_behind_a_good_header_is_found_by_decoding(corpus):
+    rng = np.random.default_rng(0)
+    save_audio(corpus / "cut.flac", (0.1 * rng.standard_normal(16000)).astype(np.float32))
+    body = (corpus / "cut.flac").read_bytes()
+    (corpus / "cut.flac").write_bytes(body[: len(body) // 2])
+    path = manifest(corpus / "m.jsonl", ROW, ROW | {"id": "cut", "audio": "cut.flac"})
+    assert audio_problems(path) == []
+    [problem] = check_audio(path, check_lines(path).lines, decode=True)
+    assert problem.kind == "audio"
+    assert problem.text.startswith(f"{path}:2: 'cut': {corpus}/cut.flac")
+    assert main(["manifest", "validate", str(path), "--decode"]) == 2
+    assert main(["manifest", "validate", str(path)]) == 0

@@ -22,11 +22,12 @@ def utterance(**changes):
 
 FULL = {
     "desta": "[00:00:00 - 00:00:03] I pull the covers up."
-    " (Gender: Female, Speaking speed: Slow, Signal-to-Noise Ratio: 15.5, Home town: Ulm)",
+    " (Gender: Female, Speaking speed: Slow, Signal-to-Noise Ratio: 15.5 dB, Home town: Ulm)",
     "tags": "<gender>female</gender><speaking speed>slow</speaking speed>"
-    "<signal-to-noise ratio>15.5</signal-to-noise ratio><home town>Ulm</home town><text>I pull the covers up.</text>",
+    "<signal-to-noise ratio>15.5 dB</signal-to-noise ratio><home town>Ulm</home town>"
+    "<text>I pull the covers up.</text>",
     "natural": "The gender of the speaker is female, the speaking speed of the speaker is slow,"
-    " the signal-to-noise ratio of the speaker is 15.5 and the home town of the speaker is Ulm."
+    " the signal-to-noise ratio of the speaker is 15.5 dB and the home town of the speaker is Ulm."
     ' The speaker says: "I pull the covers up."',
 }
 WITHHELD = {

@@ -25,17 +25,17 @@ DIALOGUE = Utterance(
 )
 
 FULL = {
-    "desta": "[00:00:00 - 01:00:10] (Signal-to-Noise Ratio: 15)\n"
+    "desta": "[00:00:00 - 01:00:10] (Signal-to-Noise Ratio: 15 dB)\n"
     '[00:00:00 - 00:00:04] Alan_Alda: "I pull the covers up." (Gender: Male, Speaking speed: Slow)\n'
     '[00:00:04 - 00:00:05] Ann: "Did you?" (Emotion: Surprised)\n'
     "[01:00:05 - 01:00:10] (Sound: Door slam)",
-    "tags": "<signal-to-noise ratio>15</signal-to-noise ratio>"
+    "tags": "<signal-to-noise ratio>15 dB</signal-to-noise ratio>"
     "<segment><time>00:00:00 - 00:00:04</time><speaker>Alan_Alda</speaker><gender>male</gender>"
     "<speaking speed>slow</speaking speed><text>I pull the covers up.</text></segment>"
     "<segment><time>00:00:04 - 00:00:05</time><speaker>Ann</speaker><emotion>surprised</emotion>"
     "<text>Did you?</text></segment>"
     "<segment><time>01:00:05 - 01:00:10</time><sound>door slam</sound></segment>",
-    "natural": "The signal-to-noise ratio of the speaker is 15.\n"
+    "natural": "The signal-to-noise ratio of the speaker is 15 dB.\n"
     "From 00:00:00 to 00:00:04: The gender of Alan_Alda is male and the speaking speed of Alan_Alda is slow."
     ' Alan_Alda says: "I pull the covers up."\n'
     'From 00:00:04 to 00:00:05: The emotion of Ann is surprised. Ann says: "Did you?"\n'
@@ -43,16 +43,16 @@ FULL = {
 }
 
 MANDARIN = {
-    "desta": "[00:00:00 - 01:00:10] (信噪比: 15)\n"
+    "desta": "[00:00:00 - 01:00:10] (信噪比: 15 dB)\n"
     '[00:00:00 - 00:00:04] Alan_Alda: "I pull the covers up." (性别: 男, 语速: 慢)\n'
     '[00:00:04 - 00:00:05] Ann: "Did you?" (情绪: 惊讶)\n'
     "[01:00:05 - 01:00:10] (声音: Door slam)",
-    "tags": "<信噪比>15</信噪比>"
+    "tags": "<信噪比>15 dB</信噪比>"
     "<片段><时间>00:00:00 - 00:00:04</时间><说话人>Alan_Alda</说话人><性别>男</性别><语速>慢</语速>"
     "<文本>I pull the covers up.</文本></片段>"
     "<片段><时间>00:00:04 - 00:00:05</时间><说话人>Ann</说话人><情绪>惊讶</情绪><文本>Did you?</文本></片段>"
     "<片段><时间>01:00:05 - 01:00:10</时间><声音>door slam</声音></片段>",
-    "natural": "说话人的信噪比是15。\n"
+    "natural": "说话人的信噪比是15 dB。\n"
     "从 00:00:00 到 00:00:04：Alan_Alda的性别是男，Alan_Alda的语速是慢。Alan_Alda说：“I pull the covers up.”\n"
     "从 00:00:04 到 00:00:05：Ann的情绪是惊讶。Ann说：“Did you?”\n"
     "从 01:00:05 到 01:00:10：说话人的声音是door slam。",
@@ -75,7 +75,7 @@ def test_a_withheld_attribute_is_withheld_in_every_segment():
 
 def test_attributes_alone_tell_neither_words_nor_names_nor_times():
     assert describe_attributes(DIALOGUE, "desta") == (
-        "(Signal-to-Noise Ratio: 15)\n(Gender: Male, Speaking speed: Slow)\n(Emotion: Surprised)\n(Sound: Door slam)"
+        "(Signal-to-Noise Ratio: 15 dB)\n(Gender: Male, Speaking speed: Slow)\n(Emotion: Surprised)\n(Sound: Door slam)"
     )
     assert describe_attributes(DIALOGUE, "tags", ["emotion"]) == "<segment><emotion>surprised</emotion></segment>"
     assert describe_attributes(DIALOGUE, "natural", ["gender"]) == "The gender of the speaker is male."

@@ -181,3 +181,14 @@ def test_only_the_recipes_that_name_another_encoding_take_it(tmp_path):
     next(corpus.rglob("*.normalized.txt")).write_bytes("Café.".encode("latin-1"))
     with pytest.raises(SpeechLLMError, match=r"normalized\.txt: is not UTF-8"):
         find_recipe(str(RECIPES / "libritts_r"))(corpus, tmp_path / "out")
+
+
+def test_asterisk_packages_of_debian(tmp_path):
+    """As `apt-get download` and `dpkg -x` lay them out (recipes/asterisk/README.md)."""
+    folder = os.environ.get("SPEECHLLM_TEST_ASTERISK")
+    if folder is None:
+        pytest.skip("SPEECHLLM_TEST_ASTERISK names no folder of the unpacked packages")
+    utterances = read_manifest(find_recipe(str(RECIPES / "asterisk"))(Path(folder), tmp_path)["all"])
+    assert {u.language for u in utterances} == {"en", "es", "fr", "it", "ru"}
+    assert all({"gender", "accent"} <= u.attributes.keys() for u in utterances)
+    assert sum(bool(u.text) for u in utterances) > 0.9 * len(utterances) > 2500

@@ -1,13 +1,15 @@
+import functools
 import json
 
 import pytest
-from runs import context_of
+import torch
+from runs import fit
 
 from speechllm.audio.io import load_audio, save_audio
 from speechllm.data.manifest import read_manifest, relocated, write_manifest
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
-from speechllm.train.data import AudioStore
+from speechllm.train.run import make_context
 
 
 def with_a_broken_file(corpus, folder, **data):
@@ -54,14 +56,33 @@ def test_training_leaves_out_sound_that_breaks_off_behind_a_whole_header(train_c
     assert "tone-3.flac" in said
 
 
-def test_a_store_without_room_finds_the_same_broken_sound(train_config, corpus, tmp_path):
-    cut_body(corpus, tmp_path, ("tone-3", "tone-6"))
-    utterances = read_manifest(tmp_path / "manifest.jsonl")
-    context = context_of(train_config(tmp_path / "run"))
-    full = AudioStore(context.model, context.processor, max_bytes=0)
-    assert set(full.fill(utterances)) == set(context.audio.fill(utterances, 4)) == {"tone-3", "tone-6"}
-    assert full._kept == {}
-    assert len(context.audio._kept) == 6
+def test_a_store_without_room_meets_the_broken_sound_in_the_steps(train_config, corpus, tmp_path, capsys, monkeypatch):
+    """As with a corpus that does not fit in memory: reported once, and another of the batch in its place."""
+    monkeypatch.setattr(loop, "make_context", functools.partial(make_context, max_bytes=0))
+    seen = []
+    real = loop.take_step
+    monkeypatch.setattr(loop, "take_step", lambda *args: seen.append(args[1]) or real(*args))
+    data = cut_body(corpus, tmp_path, ("tone-3", "tone-6"), max_broken=0.25)
+    loop.train(train_config(tmp_path / "run", data=data))
+    said = capsys.readouterr().err
+    assert said.count("tone-3.flac") == said.count("tone-6.flac") == 1
+    heard = {example.utterance.id for batch in seen for example in batch}
+    assert heard == {f"tone-{i}" for i in range(8)} - {"tone-3", "tone-6"}
+    assert {len(batch) for batch in seen} == {stage.batch_size for stage in train_config(tmp_path / "run").stages}
+
+
+def test_too_much_that_breaks_off_in_the_steps_ends_the_run(train_config, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "make_context", functools.partial(make_context, max_bytes=0))
+    data = cut_body(corpus, tmp_path, ("tone-3", "tone-6"), max_broken=0.125)
+    with pytest.raises(SpeechLLMError, match=r"2 of 8 utterances cannot be read, more than the 0\.125 that may"):
+        loop.train(train_config(tmp_path / "run", data=data))
+
+
+def test_room_in_memory_changes_nothing_of_a_run(train_config, corpus, tmp_path, monkeypatch):
+    roomy = fit(train_config(tmp_path / "roomy"), corpus)
+    full = fit(train_config(tmp_path / "full"), corpus, max_bytes=0)
+    for name, tensor in roomy[0].items():
+        torch.testing.assert_close(full[0][name], tensor, rtol=0, atol=1e-4)
 
 
 def test_files_broken_in_head_and_body_count_together(train_config, corpus, tmp_path):

@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from runs import TIMINGS, TWO_STAGES, fit, log, run_of, weights
 
 from speechllm.config import StageConfig
+from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
+from speechllm.train.data import Example
 from speechllm.train.objectives import OBJECTIVES, CrossEntropy
 from speechllm.train.order import BatchOrder, length, one_source
-from speechllm.train.steps import learning_rate, split
+from speechllm.train.steps import learning_rate, passes, split
 
 
 def test_each_step_is_logged(whole, resumable, corpus, tmp_path):
@@ -119,3 +121,28 @@ def test_micro_batches_are_the_batch(batch, size):
     parts = split(batch, size)
     assert [item for part in parts for item in part] == batch
     assert all(0 < len(part) <= size for part in parts)
+
+
+@given(st.lists(st.floats(0.1, 20), min_size=1, max_size=30), st.floats(1, 60), st.integers(1, 30))
+def test_no_pass_holds_more_audio_than_it_may(durations, limit, most):
+    batch = [
+        Example(Utterance(id=str(n), audio="a", duration=seconds, sampling_rate=1))
+        for n, seconds in enumerate(durations)
+    ]
+    stage = StageConfig(objective="cross_entropy", steps=1, micro_batch_size=most, micro_batch_seconds=limit)
+    parts = passes(batch, stage)
+    assert sorted(e.utterance.id for part in parts for e in part) == sorted(e.utterance.id for e in batch)
+    for part in parts:
+        assert len(part) == 1 or len(part) * max(e.utterance.duration for e in part) <= limit
+        assert len(part) <= most
+
+
+def test_passes_by_seconds_change_no_gradient(resumable, corpus, tmp_path):
+    whole_batch = [TWO_STAGES[1] | {"micro_batch_size": None, "steps": 2}]
+    by_seconds = [whole_batch[0] | {"micro_batch_seconds": 0.7}]
+    (one, _), (other, _) = (
+        fit(resumable(tmp_path / str(len(stages[0])), stages=stages), corpus)[1] for stages in (whole_batch, by_seconds)
+    )
+    assert other["items"] == one["items"]
+    assert other["loss"] == pytest.approx(one["loss"], rel=1e-5)
+    assert other["grad_norm"] == pytest.approx(one["grad_norm"], rel=1e-4)
