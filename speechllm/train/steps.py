@@ -91,11 +91,15 @@ def passes(batch: Sequence[Example], stage: StageConfig) -> list[Sequence[Exampl
 
 
 def _within(part: Sequence[Example], limit: float) -> list[Sequence[Example]]:
-    """The examples by length, cut where the longest times their number would pass the limit; one alone may."""
+    """The examples in their order, so that random draws stay what they are, cut where the longest times their number
+    would pass the limit; one alone may."""
     found: list[list[Example]] = [[]]
-    for example in sorted(part, key=lambda example: example.utterance.duration):
-        if found[-1] and example.utterance.duration * (len(found[-1]) + 1) > limit:
+    longest = 0.0
+    for example in part:
+        longest = max(longest, example.utterance.duration)
+        if found[-1] and longest * (len(found[-1]) + 1) > limit:
             found.append([])
+            longest = example.utterance.duration
         found[-1].append(example)
     return list(found)
 
