@@ -13,7 +13,7 @@ encoder=pypi:whisper-tiny.en
 
 case $setting in
   quick)
-    train=240 test=16 forms=4 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
+    train=240 test=12 forms=3 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
     sizes=(--set stages.0.steps=300 stages.1.steps=24 stages.1.batch_size=8 save_every=6)
     ;;
   all)

@@ -19,6 +19,9 @@ from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import Reply, Sampling, TextReplier
 from speechllm.targets.filters import refuses
 
+_UNTOUCHED: dict[tuple[Any, ...], Sequence[Reply]] = {}
+"""What an untouched LLM replied to the instructions: one process compares many checkpoints with it."""
+
 WINDOW = 512
 """Tokens of the passage that are read at once."""
 
@@ -48,10 +51,13 @@ def text_retention(
     sampling = Sampling(max_new_tokens=max_new_tokens)
     # The quick form goes the way of a user's `model.generate`, the full one through the fast decoder.
     plain = size == "quick"
-    replies = {
-        name: TextReplier(llm, processor.tokenizer, plain=plain)(conversations, sampling, f"text replies, {name}")
-        for name, llm in (("model", model if plain else model.language_model), ("untouched", untouched))
-    }
+    asked_how = (model.config.llm, str(untouched.dtype), str(untouched.device), size, max_new_tokens)
+    replies: dict[str, Sequence[Reply]] = {}
+    for name, llm in (("model", model if plain else model.language_model), ("untouched", untouched)):
+        if name == "model" or asked_how not in _UNTOUCHED:
+            replier = TextReplier(llm, processor.tokenizer, plain=plain)
+            replies[name] = replier(conversations, sampling, f"text replies, {name}")
+    replies["untouched"] = _UNTOUCHED.setdefault(asked_how, replies.get("untouched", ()))
     found: dict[str, Any] = {"n": len(asked)}
     found |= _compare(model, untouched, processor, conversations, replies["untouched"])
     found["identical_replies"] = sum(a == b for a, b in zip(replies["model"], replies["untouched"], strict=True))
