@@ -17,6 +17,7 @@ from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
+from speechllm.eval.broken import Clip, UnlessBroken, broken_clips, clip_of, decodable, told_broken
 from speechllm.eval.gap import speech_text_gap
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.instruction_form import instruction_tasks
@@ -64,13 +65,15 @@ def evaluate(
     )
     processor = SpeechLLMProcessor.from_pretrained(checkpoint)
     _settle(out, checkpoint, config, model)
-    tasks = recognised(asked_tasks(tasks, config), model, out / RECOGNISED)
-    text = UntouchedReplier(model, processor.tokenizer)
-    repliers = {s: SpeechReplier(model, processor) if s == MODEL else text for s in SYSTEMS}
+    tasks = asked_tasks(tasks, config)
+    broken = broken_clips(tasks)
+    tasks = recognised(tasks, model, out / RECOGNISED, broken)
+    hears, reads = UnlessBroken(SpeechReplier(model, processor), broken), UntouchedReplier(model, processor.tokenizer)
+    repliers: dict[str, Replier] = {s: hears if s == MODEL else reads for s in SYSTEMS}
     answered = _ask(tasks, repliers, out, config, model.config.transcript)
-    results = score(answered)
+    results = score(answered) | told_broken(tasks, broken)
     if targets is not None:
-        results["gap"] = speech_text_gap(model, processor, *targets)
+        results["gap"] = speech_text_gap(model, processor, *decodable(*targets))
     if config.retention != "none":
         results["text_retention"] = text_retention(model, processor, config.retention)
     _write(results, answered, out)
@@ -83,8 +86,10 @@ def evaluate_served(name: str, server: str, tasks: Sequence[Task], out: Path, co
     What the untouched LLM would have said cannot be asked there: there is no ceiling and no retention.
     """
     _keep_apart(out, name, {"served": [server, name], "max_new_tokens": config.max_new_tokens})
-    answered = _ask(asked_tasks(tasks, config), {MODEL: ServedReplier(server, name)}, out, config, False)
-    results = score(answered)
+    tasks = asked_tasks(tasks, config)
+    broken = broken_clips(tasks)
+    answered = _ask(tasks, {MODEL: UnlessBroken(ServedReplier(server, name), broken)}, out, config, False)
+    results = score(answered) | told_broken(tasks, broken)
     _write(results, answered, out)
     return Evaluated(results, answered)
 
@@ -167,12 +172,18 @@ def _keep_apart(out: Path, checkpoint: str, told: dict[str, Any]) -> None:
     write_json({"checkpoint": checkpoint, **told}, path)
 
 
-def recognised(tasks: Sequence[Task], model: SpeechLLM, cache: Path) -> list[Task]:
-    """The tasks with what the model's own Whisper hears in every clip that no recogniser has been at."""
+def recognised(
+    tasks: Sequence[Task], model: SpeechLLM, cache: Path, broken: Mapping[Clip, str] | None = None
+) -> list[Task]:
+    """The tasks with what the model's own Whisper hears in every clip that no recogniser has been at.
+
+    Where a clip is `broken` nothing is heard.
+    """
     lacking = {_key(u): u for u in _clips(tasks) if u.recognised_text is None}
     if not lacking:
         return list(tasks)
     heard: dict[str, str] = json.loads(cache.read_text(encoding="utf-8")) if cache.exists() else {}
+    heard |= {key: "" for key, u in lacking.items() if clip_of(u) in (broken or {})}
     missing = [u.model_copy(update={"id": key}) for key, u in lacking.items() if key not in heard]
     if missing:
         found = Recogniser(model.config.encoder, model.device).transcribe_utterances(missing)
