@@ -35,7 +35,7 @@ class Answers:
 
 
 def score(answered: Sequence[Answers]) -> dict[str, Any]:
-    """All scores.
+    """All scores; tasks that their benchmark alone can score are left to it.
 
     Returns:
         `tasks`, by name: metric, version, rule, `systems` (scores of each) and, for accuracies, `chance`: what the text
@@ -48,6 +48,7 @@ def score(answered: Sequence[Answers]) -> dict[str, Any]:
         replies that keep to the rule (`followed`). In both, `kept` is the share of the questions to which the ceiling
         keeps to the form (`able`) where the model does too.
     """
+    answered = [answers for answers in answered if not answers.task.left_to_benchmark]
     tasks = {answers.task.name: _scores(answers) for answers in answered}
     hearing = [answers for answers in answered if answers.task.follows is None]
     results: dict[str, Any] = {
