@@ -84,6 +84,10 @@ def _options(clip: Utterance, instruction: str, answer: str, where: str) -> Ques
     )
 
 
+MOST_CLIPS = 9
+"""Of one question of Dynamic-SUPERB's that are looked for."""
+
+
 def dynamic_superb(folder: Path) -> list[Task]:
     """Dynamic-SUPERB, phase 1 (arXiv 2309.09510), dumped: `<instance>/metadata.json` beside the clips.
 
@@ -91,12 +95,9 @@ def dynamic_superb(folder: Path) -> list[Task]:
     `<name>_pair.wav`. Scored by the official rule, the whole reply equal to the label but for case.
     """
     tasks = []
-    for metadata in sorted(Path(folder).rglob("metadata.json")):
-        rows = _json(metadata)
-        if not isinstance(rows, dict):
-            raise SpeechLLMError(f"{metadata}: is not an object by file name, as Dynamic-SUPERB's is")
+    for metadata, rows in dumps(folder):
         name = metadata.parent.name
-        questions = tuple(_dumped(metadata, name, file, row) for file, row in rows.items())
+        questions = tuple(dumped_question(metadata, name, file, row) for file, row in rows.items())
         tasks.append(
             Task(
                 f"dynamic_superb.{name}",
@@ -106,17 +107,37 @@ def dynamic_superb(folder: Path) -> list[Task]:
                 rule="equal to the label but for case; tolerant: names the right option alone",
             )
         )
-    if not tasks:
-        raise SpeechLLMError(f"{folder}: holds no metadata.json of Dynamic-SUPERB's")
     return tasks
 
 
-def _dumped(metadata: Path, instance: str, file: str, row: Any) -> Question:
+def dumps(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Each `metadata.json` of dumped instances of Dynamic-SUPERB's, and its rows by file name.
+
+    Raises:
+        SpeechLLMError: there is none, or one is not as they are.
+    """
+    found = []
+    for metadata in sorted(Path(folder).rglob("metadata.json")):
+        rows = _json(metadata)
+        if not isinstance(rows, dict):
+            raise SpeechLLMError(f"{metadata}: is not an object by file name, as Dynamic-SUPERB's is")
+        found.append((metadata, rows))
+    if not found:
+        raise SpeechLLMError(f"{folder}: holds no metadata.json of Dynamic-SUPERB's")
+    return found
+
+
+def dumped_question(metadata: Path, instance: str, file: str, row: Any) -> Question:
+    """A row of a dumped instance, with all its clips.
+
+    Raises:
+        SpeechLLMError: it lacks instruction, label or audio.
+    """
     if not isinstance(row, dict) or not {"instruction", "label"} <= row.keys():
         raise SpeechLLMError(f"{metadata}: {file}: lacks 'instruction' or 'label'")
     first = _clip(metadata.parent, [file, f"{instance}_{file}"], f"{metadata}: {file}")
     clips = [_utterance(first, file, {})]
-    for pair in ("_pair", "_pair2", "_pair3"):
+    for pair in ("_pair", *(f"_pair{k}" for k in range(2, MOST_CLIPS + 1))):
         beside = first.with_name(f"{first.stem}{pair}{first.suffix}")
         if beside.exists():
             clips.append(_utterance(beside, f"{file}{pair}", {}))
@@ -124,7 +145,7 @@ def _dumped(metadata: Path, instance: str, file: str, row: Any) -> Question:
     if row.get("text"):
         instruction = f"{instruction}\n{row['text']}"
     prompt = Prompt(id=file, kind=instance, text=instruction, system=SYSTEM)
-    return Question(tuple(clips), prompt, label, _stated_choices(instruction))
+    return Question(tuple(clips), prompt, label, _stated_choices(instruction), row=row)
 
 
 def _stated_choices(instruction: str) -> tuple[str, ...]:
