@@ -16,6 +16,7 @@ from speechllm.data.attributes import ATTRIBUTES, display_name, extract_value
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
+from speechllm.eval.superb_datasets import dumped_datasets
 from speechllm.eval.tasks import Question, Task, attribute_task, named_choice
 
 SYSTEM = "Focus on the audio and the instruction."
@@ -89,7 +90,7 @@ MOST_CLIPS = 9
 
 
 def dynamic_superb(folder: Path) -> list[Task]:
-    """Dynamic-SUPERB, phase 1 (arXiv 2309.09510), dumped: `<instance>/metadata.json` beside the clips.
+    """Dynamic-SUPERB, phase 1 (arXiv 2309.09510): `<instance>/metadata.json` beside the clips, or data sets of the Hub.
 
     `metadata.json` is an object by file name with `instruction` and `label`; the second clip of a two-audio task is
     `<name>_pair.wav`. Scored by the official rule, the whole reply equal to the label but for case.
@@ -111,19 +112,19 @@ def dynamic_superb(folder: Path) -> list[Task]:
 
 
 def dumps(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
-    """Each `metadata.json` of dumped instances of Dynamic-SUPERB's, and its rows by file name.
+    """Each `metadata.json` of instances of Dynamic-SUPERB's, and its rows by file name; data sets are dumped first.
 
     Raises:
         SpeechLLMError: there is none, or one is not as they are.
     """
     found = []
-    for metadata in sorted(Path(folder).rglob("metadata.json")):
+    for metadata in [*sorted(Path(folder).rglob("metadata.json")), *dumped_datasets(folder)]:
         rows = _json(metadata)
         if not isinstance(rows, dict):
             raise SpeechLLMError(f"{metadata}: is not an object by file name, as Dynamic-SUPERB's is")
         found.append((metadata, rows))
     if not found:
-        raise SpeechLLMError(f"{folder}: holds no metadata.json of Dynamic-SUPERB's")
+        raise SpeechLLMError(f"{folder}: holds neither metadata.json nor test-*.parquet of Dynamic-SUPERB's")
     return found
 
 

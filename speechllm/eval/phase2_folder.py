@@ -20,7 +20,8 @@ def dynamic_superb_phase2(folder: Path) -> list[Task]:
     """Dynamic-SUPERB phase 2 (arXiv 2411.05361), dumped: `<instance>/metadata.json` beside the clips, a task each.
 
     `metadata.json` is an object by file name with `instruction` and `label`; further clips of a question are
-    `<name>_pair2.wav`, `<name>_pair3.wav` and so on. What an instance is measured by stands in its `instance.json` of
+    `<name>_pair2.wav`, `<name>_pair3.wav` and so on. Data sets as the Hugging Face Hub has them (Parquet) are brought
+    into this layout first (see `dumped_datasets`). What an instance is measured by stands in its `instance.json` of
     the benchmark's repository, anywhere under the folder; without one it is taken as classification. Instances in
     `SPOKEN` are not asked. A judge scores, or extracts what is measured; beside it, classification has an accuracy by
     rules of this package, which need no LLM. The prompt around an instruction is each model's own in the benchmark;
