@@ -80,7 +80,9 @@ def _scores(answers: Answers) -> dict[str, Any]:
     if task.metric != "accuracy":
         return told
     systems = told["systems"]
-    constant = next(iter(systems.values()))["constant"]
+    # Where a rule is to be kept to there is no most frequent answer that one could always give.
+    rule_alone = task.follows is not None and task.schema is None
+    constant = 0.0 if rule_alone else next(iter(systems.values()))["constant"]
     told["chance"] = max(constant, systems[BARE]["value"]) if BARE in systems else constant
     if {MODEL, CASCADE} <= systems.keys():
         told["ahead_of_cascade"] = paired_difference(answers.right(MODEL), answers.right(CASCADE))

@@ -58,7 +58,7 @@ def _scores(name: str, answered: Sequence[Answers], folder: Path, judge: Judge |
 def _cut_short(answered: Sequence[Answers], system: str) -> list[str]:
     replies = [reply for answers in answered for reply in answers.replies[system]]
     cut = sum(reply.finish_reason == "length" for reply in replies)
-    return [f"{cut} of {len(replies)} responses were cut short; raise config.max_new_tokens"] if cut else []
+    return [f"{cut} of {len(replies)} responses were cut short; raise --max-new-tokens"] if cut else []
 
 
 def write_responses(answers: Answers, system: str, folder: Path) -> Path:

@@ -51,7 +51,7 @@ def official_remarks(results: Mapping[str, Any]) -> dict[str, list[str]]:
         told = part(systems, next(iter(systems), ""))
         waiting, items = told.get("not_judged"), told.get("items")
         said = [f"judged by {told['judge']}"] if told.get("judge") else []
-        said += [f"{waiting} of {items} rows need a judge (config.judge)"] if waiting else []
+        said += [f"{waiting} of {items} rows need a judge (--judge)"] if waiting else []
         found[benchmark] = [*said, *told.get("notes", [])]
     return found
 

@@ -33,8 +33,8 @@ def test_an_evaluation_holds_official_scores_of_all_systems_and_the_report_shows
     assert rows["dynamic_superb_phase2"]["classification.Emotion_X"]["model"] is not None
     assert "speech_ifeval.chain-of-thought" not in results["tasks"]
     remarks = official_remarks(results)
-    assert "2 of 6 rows need a judge (config.judge)" in remarks["speech_ifeval"]
-    assert any("of 6 responses were cut short; raise config.max_new_tokens" in r for r in remarks["speech_ifeval"])
+    assert "2 of 6 rows need a judge (--judge)" in remarks["speech_ifeval"]
+    assert any("of 6 responses were cut short; raise --max-new-tokens" in r for r in remarks["speech_ifeval"])
     page, markdown, _ = write_comparison([out], tmp_path / "r.html")
     for text in (page.read_text(), markdown.read_text()):
         assert "By the benchmarks" in text

@@ -121,6 +121,11 @@ def test_scores_are_those_of_stored_responses(folder, tmp_path, judge):
             reference = tmp_path / "scored-ceiling" / "scores.json"
     model = found["model"]["metrics"]
     assert (model["Closed-ended"], model["Creative Writing"]) == (33.33, 100.0)
+    if judge:  # the ceiling's replies again: nothing is forgotten, whatever was rounded
+        ceiling = registry.score(
+            "speech_ifeval", Inputs(stored(tmp_path, "ceiling"), judge=judge, reference=reference), tmp_path / "same"
+        )
+        assert ceiling["metrics"]["delta"] == 0.0
     assert (model["CoT"], model["delta"]) == ((50.0, 83.35) if judge else (None, None))
     again = sorted((tmp_path / "out" / "official" / "speech_ifeval.model").glob("*.jsonl"))
     assert (
@@ -135,6 +140,14 @@ def test_rules_count_as_instructions_that_are_followed_and_judged_parts_do_not(f
     assert results["instruction_following"]["model"]["followed"] == 0.5
     assert results["instruction_following"]["ceiling"]["followed"] == 0.75
     assert "mean_accuracy" not in results
+
+
+def test_chance_of_keeping_to_a_rule_is_what_the_bare_question_scores(folder):
+    (task,) = find_tasks(["speech_ifeval.closed_ended_questions"], folder)
+    found = answered([task])[0]
+    assert score([found])["tasks"][task.name]["chance"] == pytest.approx(1 / 3)  # and not 1, as if one could guess
+    alone = Answers(task, {"model": found.replies["model"]})
+    assert score([alone])["tasks"][task.name]["chance"] == 0.0
 
 
 def test_what_is_wrong_is_named(folder):
