@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.superb_datasets import dumped_datasets
-from speechllm.eval.tasks import Question, Task, attribute_task, named_choice
+from speechllm.eval.tasks import Official, Question, Task, attribute_task, named_choice
 
 SYSTEM = "Focus on the audio and the instruction."
 """The system prompt of benchmark questions, the one that targets are usually written under (DeSTA2)."""
@@ -32,7 +32,8 @@ def sakura(folder: Path) -> list[Task]:
     """SAKURA (arXiv 2505.13237): `<Track>/metadata.csv` and `<Track>/audio/`, a track an attribute.
 
     Three tasks a track: the benchmark's `single` and `multi` hop questions, and `open`, which asks for the attribute
-    without options and is this package's own. The official judge is an LLM; here the choice that a reply names counts.
+    without options and is this package's own. The official judge is an LLM; here the choice that a reply names counts,
+    and beside it what a judge says, where one is named.
     """
     tasks = []
     for metadata in sorted(Path(folder).glob("*/metadata.csv")):
@@ -53,7 +54,9 @@ def sakura(folder: Path) -> list[Task]:
                 _options(clip, row[f"{hop}_instruction"], row[f"{hop}_answer"], f"{metadata}:{number}")
                 for number, (clip, row) in enumerate(zip(clips, rows, strict=True), 2)
             )
-            tasks.append(Task(f"sakura.{track}.{hop}", questions, named_choice, rule="names the right option alone"))
+            official = Official("sakura", f"{track}_{hop}.json")
+            rule = "names the right option alone"
+            tasks.append(Task(f"sakura.{track}.{hop}", questions, named_choice, rule=rule, official=official))
     if not tasks:
         raise SpeechLLMError(f"{folder}: holds no <Track>/metadata.csv of SAKURA's")
     return tasks
@@ -80,9 +83,8 @@ def _options(clip: Utterance, instruction: str, answer: str, where: str) -> Ques
     truth = found[0][1].strip() if found else answer.strip()
     if truth not in choices:
         raise SpeechLLMError(f"{where}: the answer {answer!r} is none of the options")
-    return Question(
-        (clip,), Prompt(id=clip.id, kind="options", system=SYSTEM, style="natural", text=instruction), truth, choices
-    )
+    prompt = Prompt(id=clip.id, kind="options", system=SYSTEM, style="natural", text=instruction)
+    return Question((clip,), prompt, truth, choices, row={"instruction": instruction, "label": answer})
 
 
 MOST_CLIPS = 9
@@ -98,14 +100,16 @@ def dynamic_superb(folder: Path) -> list[Task]:
     tasks = []
     for metadata, rows in dumps(folder):
         name = metadata.parent.name
-        questions = tuple(dumped_question(metadata, name, file, row) for file, row in rows.items())
+        told = metadata.with_name("instance.json")  # its version goes into the official submission file
+        beside = {told.name: _json(told)} if told.is_file() else {}
         tasks.append(
             Task(
                 f"dynamic_superb.{name}",
-                questions,
+                tuple(dumped_question(metadata, name, file, row) for file, row in rows.items()),
                 equal_but_for_case,
                 tolerant=named_choice,
                 rule="equal to the label but for case; tolerant: names the right option alone",
+                official=Official("dynamic_superb", f"{name}/responses.json", beside=beside),
             )
         )
     return tasks
@@ -180,12 +184,17 @@ def mmau(folder: Path) -> list[Task]:
             choices = tuple(map(str, row["choices"]))
             options = "\n".join(f"({chr(97 + k)}) {choice}" for k, choice in enumerate(choices))
             prompt = Prompt(id=str(row["id"]), kind="options", system=SYSTEM, text=f"{row['question']}\n{options}")
-            question = Question((_utterance(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices)
+            question = Question((_utterance(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices, row=row)
             groups[str(row.get("task") or row.get("modality") or "all")].append(question)
-    return [
-        Task(f"mmau.{group}", tuple(questions), named_choice, rule="names the right option alone")
-        for group, questions in sorted(groups.items())
-    ]
+    return [_multiple_choice(group, questions) for group, questions in sorted(groups.items())]
+
+
+def _multiple_choice(group: str, questions: Sequence[Question]) -> Task:
+    file = f"{group.replace('/', '.')}.jsonl"
+    of_mmar = "audio_path" in questions[0].row and "task" not in questions[0].row
+    official = Official("mmar", file, "answer_prediction") if of_mmar else Official("mmau", file, "model_prediction")
+    rule = "names the right option alone"
+    return Task(f"mmau.{group}", tuple(questions), named_choice, rule=rule, official=official)
 
 
 def _json(path: Path) -> Any:

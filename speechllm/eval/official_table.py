@@ -18,7 +18,7 @@ BENCHMARKS = "benchmarks"
 def official_rows(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float | None]]]:
     """benchmark -> official name of a metric, with dots where it lies within others -> system -> value.
 
-    A metric without a value, such as one that waits for a judge, is None.
+    A metric without a value, such as one that waits for a judge, is None; where none has one there are no rows.
     """
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for benchmark, systems in part(results, BENCHMARKS).items():
@@ -26,7 +26,8 @@ def official_rows(results: Mapping[str, Any]) -> dict[str, dict[str, dict[str, f
         for system in systems:
             for name, value in _leaves(part(part(systems, system), "metrics")):
                 rows.setdefault(name, {})[system] = value
-        found[benchmark] = rows
+        known = any(value is not None for values in rows.values() for value in values.values())
+        found[benchmark] = rows if known else {}
     return found
 
 
@@ -61,9 +62,9 @@ def print_official(results: Mapping[str, Any]) -> None:
     remarks = official_remarks(results)
     console = Console(highlight=False)
     for benchmark, rows in official_rows(results).items():
-        systems = list(part(part(results, BENCHMARKS), benchmark))
+        systems = list(part(part(results, BENCHMARKS), benchmark)) if rows else []
         table = Table(title=f"{escape(benchmark)}, by its own rules", title_justify="left", title_style="bold")
-        table.add_column("metric")
+        table.add_column("metric" if rows else "no metric can be told yet")
         for system in systems:
             table.add_column(escape(system), justify="right", style="bold" if system == "model" else "")
         for name, values in rows.items():

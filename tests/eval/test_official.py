@@ -53,3 +53,20 @@ def test_a_run_of_judged_tasks_alone_can_be_reported(model, processor, tmp_path,
     assert results["tasks"] == {}
     _, markdown, _ = write_comparison([tmp_path / "out"], tmp_path / "r.html")
     assert "regression.Age_X.N/A rate" in markdown.read_text()
+
+
+def test_a_benchmark_that_waits_for_a_judge_says_so_and_shows_no_empty_table(tmp_path, capsys):
+    told = {"metrics": {"single": {"Emotion": None}}, "items": 4, "not_judged": 4, "judge": None, "notes": []}
+    results = {"benchmarks": {"sakura": {"model": told}}}
+    assert official_rows(results) == {"sakura": {}}
+    print_official(results)
+    shown = capsys.readouterr().out
+    assert "4 of 4 rows need a judge (--judge)" in shown
+    assert "single.Emotion" not in shown
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "results.json").write_text(json.dumps(results))
+    (tmp_path / "out" / "answers.json").write_text("{}")
+    page, markdown, _ = write_comparison([tmp_path / "out"], tmp_path / "r.html")
+    for text in (page.read_text(), markdown.read_text()):
+        assert "4 of 4 rows need a judge" in text
+        assert "A cell: model, then" not in text
