@@ -317,6 +317,10 @@ class EvaluationConfig:
     of Speech-IFEval's kinds."""
     form_questions: Count | None = None
     """Questions of each task that are asked in each form, drawn at random; all where left out."""
+    judge: str = "none"
+    """Who decides what no rule of a benchmark does: none, rules (needs no LLM), or the reference of an LLM."""
+    judge_server: str | None = None
+    """Base URL of an OpenAI-compatible server that runs the judge, which then is the server's model name."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, ..."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -35,7 +35,8 @@ def evaluate(
     Args:
         checkpoint: Adapter checkpoint: local folder or Hugging Face id.
         out: Folder for the replies and results.json.
-        tasks: Tasks by name, such as `sakura` or `sakura.emotion.open`, or TOML files of your own.
+        tasks: Tasks by name, or TOML files of your own. sakura, mmau, dynamic_superb, dynamic_superb_phase2 and
+            speech_ifeval are benchmarks; `sakura.emotion.open` is one of the tasks of a benchmark.
         data: Folder of the benchmarks that the tasks need.
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked. Without it, the package's own.
@@ -45,15 +46,18 @@ def evaluate(
     """
     from speechllm.eval.evaluation import evaluate as run
     from speechllm.eval.evaluation import evaluate_served
+    from speechllm.eval.official_table import print_official
     from speechllm.eval.sources import asked_for
     from speechllm.eval.table import print_table
     from speechllm.targets.records import read_about
 
     found = asked_for(tasks, data, manifest, prompts)
     if server is not None:
-        print_table(evaluate_served(checkpoint, server, found, out, config).results)
-        return
-    print_table(run(checkpoint, found, out, config, read_about(manifest, targets)).results)
+        evaluated = evaluate_served(checkpoint, server, found, out, config)
+    else:
+        evaluated = run(checkpoint, found, out, config, read_about(manifest, targets))
+    print_table(evaluated.results)
+    print_official(evaluated.results)
 
 
 def score(

@@ -68,11 +68,16 @@ def read_dataset(source: DatasetSource, audio_dir: Path) -> Iterator[Clip]:
     for split in source.splits or list(loaded):
         if split not in loaded:
             raise SpeechLLMError(f"{source.dataset}: has no split {split!r}{did_you_mean(split, list(loaded))}")
-        rows = loaded[split].with_format("arrow")  # plain Arrow: anything else wants a decoder of audio installed
-        named = _class_names(rows.features or {})
-        chosen = track(islice(_rows(rows), source.limit), f"read {split}", source.limit)
+        chosen = track(islice(named_rows(loaded[split]), source.limit), f"read {split}", source.limit)
         for number, row in enumerate(chosen):
-            yield _clip(source, split, _named(row, named), audio_dir / split / f"{number:08d}")
+            yield _clip(source, split, row, audio_dir / split / f"{number:08d}")
+
+
+def named_rows(dataset: Any) -> Iterator[dict[str, Any]]:
+    """The rows of a dataset of `datasets`, streamed: numbered classes as words, audio as `{"bytes", "path"}`."""
+    rows = dataset.with_format("arrow")  # plain Arrow: anything else wants a decoder of audio installed
+    named = _class_names(rows.features or {})
+    return (_named(row, named) for row in _rows(rows))
 
 
 def _load(source: DatasetSource) -> Mapping[str, Any]:
@@ -118,7 +123,7 @@ def _clip(source: DatasetSource, split: str, row: dict[str, Any], target: Path) 
     attributes = {name: _attribute(name, value(column)) for name, column in source.attributes.items()}
     return Clip(
         id=f"{split}/{text(columns.id) or target.stem}",  # ids are often unique in their split alone
-        audio=_audio(value(columns.audio), target),
+        audio=audio_file(value(columns.audio), target),
         split=split,
         text=text(columns.text),
         language=text(columns.language) or source.language,
@@ -133,8 +138,8 @@ def _attribute(name: str, value: Any) -> str | int | float | None:
     return value if isinstance(value, str | int | float | None) and not isinstance(value, bool) else str(value)
 
 
-def _audio(value: Any, target: Path) -> Path:
-    """The file of an audio cell: a local one as it is, anything else written beside the manifests.
+def audio_file(value: Any, target: Path) -> Path:
+    """The file of an audio cell: a local one as it is, anything else written as `target` with the ending of its format.
 
     A cell without audio gives a path where nothing lies, which `write_corpus` reports and counts.
     """

@@ -11,11 +11,12 @@ from typing import Any
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CASCADE, CEILING, MODEL, responses_path
 from speechllm.eval.evaluation import ANSWERS, RESPONSES, RESULTS
+from speechllm.eval.official_table import BENCHMARKS, official_remarks, official_rows
 from speechllm.eval.table import number, part
 
 HEARING = {"tasks", "accuracy", "mean_accuracy", "agreement", "wer", "ceiling_wer", "cascade_wer", "recogniser_wer"}
 ABOUT = {"seconds", "total_seconds", "peak_memory_bytes", "model", "data", "machine", "prompts", "command"}
-"""Sections of results.json that tell of the run; any other section with numbers tells what the LLM kept."""
+"""Sections of results.json that tell of the run; any other with numbers, but BENCHMARKS, tells what the LLM kept."""
 
 MOST_LABELS = 16
 """Of answers in a confusion matrix; where the options change with the question there are more, and nothing to see."""
@@ -53,7 +54,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 def _results(folder: Path) -> dict[str, Any]:
     value = _json(folder / RESULTS)
-    if not part(value, "tasks"):
+    if not part(value, "tasks") and not part(value, BENCHMARKS):
         raise SpeechLLMError(f"{folder / RESULTS}: tasks: no task was scored; run speechllm eval with this folder")
     return value
 
@@ -77,8 +78,10 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         `runs` (names); `tasks`: rows with `task`, `group`, `metric`, `rule`, and `runs`, one cell a run or None: `n`,
         `chance` and, for each system, `value`, `interval`; `groups`: rows with `group` and `runs`, one cell a run:
         mean accuracy over the group's tasks of each system and chance; `mean_accuracy` and `retention` (rows with
-        `name` and `values`), one value a run; `confusion` (of tasks with up to MOST_LABELS answers) and `examples`
-        of the models; `without_examples`, the runs whose folders tell no answers.
+        `name` and `values`), one value a run; `official`, what benchmarks' own scorers say: rows with `benchmark`,
+        `name` and `runs`, a mapping of system to value each, and `remarks` on them (rows with `benchmark`, `run` and
+        `text`); `confusion` (of tasks with up to MOST_LABELS answers) and `examples` of the models;
+        `without_examples`, the runs whose folders tell no answers.
     """
     return {
         "runs": [run.name for run in runs],
@@ -86,6 +89,13 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         "groups": _groups(runs),
         "mean_accuracy": [dict(part(run.results, "mean_accuracy")) for run in runs],
         "retention": _retention(runs),
+        "official": _official(runs),
+        "remarks": [
+            {"benchmark": benchmark, "run": run.name, "text": text}
+            for run in runs
+            for benchmark, texts in official_remarks(run.results).items()
+            for text in texts
+        ],
         "confusion": list(_confusions(runs)),
         "examples": [example for run in runs for example in _examples(run)],
         "without_examples": [run.name for run in runs if not (run.folder / ANSWERS).exists()],
@@ -132,10 +142,27 @@ def _group_means(run: Run, group: str) -> dict[str, float]:
 
 def _retention(runs: Sequence[Run]) -> list[dict[str, Any]]:
     found = [
-        dict(_numbers({k: v for k, v in run.results.items() if k not in HEARING | ABOUT and isinstance(v, Mapping)}))
+        dict(
+            _numbers(
+                {
+                    k: v
+                    for k, v in run.results.items()
+                    if k not in {*HEARING, *ABOUT, BENCHMARKS} and isinstance(v, Mapping)
+                }
+            )
+        )
         for run in runs
     ]
     return [{"name": name, "values": [numbers.get(name) for numbers in found]} for name in _union(found)]
+
+
+def _official(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    found = [official_rows(run.results) for run in runs]
+    return [
+        {"benchmark": benchmark, "name": name, "runs": [told.get(benchmark, {}).get(name, {}) for told in found]}
+        for benchmark in _union(found)
+        for name in _union(told.get(benchmark, {}) for told in found)
+    ]
 
 
 def _numbers(value: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, float]]:

@@ -8,10 +8,11 @@ from typing import Any
 
 from speechllm.data.jsonl import written_aside
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.asking import CASCADE, CEILING, MODEL
+from speechllm.eval.asking import CASCADE, CEILING, MODEL, SYSTEMS
 from speechllm.eval.comparison import compare, read_runs
 from speechllm.eval.evaluation import write_json
 from speechllm.eval.figures import course_figure, group_figure, svg
+from speechllm.eval.official_table import shown
 from speechllm.eval.page import embedded_audio, render
 from speechllm.eval.table import number, percent
 
@@ -40,7 +41,12 @@ def write_comparison(folders: Sequence[Path], out: Path) -> list[Path]:
     if out.suffix != ".html":
         raise SpeechLLMError(f"{out}: --out is the HTML page; let its name end in .html")
     found = compare(read_runs(folders))
-    values = {**found, "rows": [_shown_row(row) for row in found["tasks"]], "retention": _retention_rows(found)}
+    values = {
+        **found,
+        "rows": [_shown_row(row) for row in found["tasks"]],
+        "retention": _retention_rows(found),
+        **_official(found),
+    }
     page = render(
         "comparison.html.jinja",
         **values,
@@ -82,6 +88,16 @@ def _shown_cell(cell: Mapping[str, Any], metric: str) -> dict[str, str]:
         "chance": said(cell["chance"]),
         "n": str(cell["n"]),
     }
+
+
+def _official(found: Mapping[str, Any]) -> dict[str, Any]:
+    """Rows of `official` with a text for each run: the model's value, and behind it those of the other systems."""
+
+    def said(values: Mapping[str, float | None]) -> str:
+        order = [s for s in SYSTEMS if s in values]
+        return ", ".join(f"{'' if s == MODEL else f'{s} '}{shown(values[s])}" for s in order) or "not asked"
+
+    return {"official": [{**row, "runs": [said(values) for values in row["runs"]]} for row in found["official"]]}
 
 
 def _retention_rows(found: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -22,6 +22,8 @@ from speechllm.eval.gap import speech_text_gap
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.instruction_form import instruction_tasks
 from speechllm.eval.json_form import json_tasks
+from speechllm.eval.judges import Judge, load_judge
+from speechllm.eval.official import official_scores
 from speechllm.eval.retention import text_retention
 from speechllm.eval.tasks import Question, Task
 from speechllm.models.modeling import SpeechLLM
@@ -55,11 +57,13 @@ def evaluate(
 
     With `targets`, utterances and the records about them, the speech-text gap is measured too.
 
-    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json and answers.json.
+    Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json and answers.json. Replies to tasks
+    of benchmarks with a scorer go to `out`/official too, and their scores under `benchmarks` of the results.
 
     Raises:
         SpeechLLMError: `out` holds the replies of another checkpoint or of other settings.
     """
+    judge = load_judge(config.judge, config.judge_server)
     model = SpeechLLM.from_pretrained(
         checkpoint, dtype=compute_dtype(config.dtype), device=compute_device(config.device)
     )
@@ -71,7 +75,7 @@ def evaluate(
     hears, reads = UnlessBroken(SpeechReplier(model, processor), broken), UntouchedReplier(model, processor.tokenizer)
     repliers: dict[str, Replier] = {s: hears if s == MODEL else reads for s in SYSTEMS}
     answered = _ask(tasks, repliers, out, config, model.config.transcript)
-    results = score(answered) | told_broken(tasks, broken)
+    results = _scores(answered, out, judge) | told_broken(tasks, broken)
     if targets is not None:
         results["gap"] = speech_text_gap(model, processor, *decodable(*targets))
     if config.retention != "none":
@@ -85,17 +89,24 @@ def evaluate_served(name: str, server: str, tasks: Sequence[Task], out: Path, co
 
     What the untouched LLM would have said cannot be asked there: there is no ceiling and no retention.
     """
+    judge = load_judge(config.judge, config.judge_server)
     _keep_apart(out, name, {"served": [server, name], "max_new_tokens": config.max_new_tokens})
     tasks = asked_tasks(tasks, config)
     broken = broken_clips(tasks)
     answered = _ask(tasks, {MODEL: UnlessBroken(ServedReplier(server, name), broken)}, out, config, False)
-    results = score(answered) | told_broken(tasks, broken)
+    results = _scores(answered, out, judge) | told_broken(tasks, broken)
     _write(results, answered, out)
     return Evaluated(results, answered)
 
 
+def _scores(answered: Sequence[Answers], out: Path, judge: Judge | None) -> dict[str, Any]:
+    official = official_scores(answered, out, judge)
+    return score(answered) | ({"benchmarks": official} if official else {})
+
+
 def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> None:
-    found = {answers.task.name: {s: answers.extracted(s) for s in answers.replies} for answers in answered}
+    read = [answers for answers in answered if not answers.task.left_to_benchmark]
+    found = {answers.task.name: {s: answers.extracted(s) for s in answers.replies} for answers in read}
     write_json(found, out / ANSWERS)
     write_json(results, out / RESULTS)
 

@@ -6,7 +6,7 @@ import csv
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,8 @@ from speechllm.data.attributes import ATTRIBUTES, display_name, extract_value
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.tasks import Question, Task, attribute_task, named_choice
+from speechllm.eval.superb_datasets import dumped_datasets
+from speechllm.eval.tasks import Official, Question, Task, attribute_task, named_choice
 
 SYSTEM = "Focus on the audio and the instruction."
 """The system prompt of benchmark questions, the one that targets are usually written under (DeSTA2)."""
@@ -31,7 +32,8 @@ def sakura(folder: Path) -> list[Task]:
     """SAKURA (arXiv 2505.13237): `<Track>/metadata.csv` and `<Track>/audio/`, a track an attribute.
 
     Three tasks a track: the benchmark's `single` and `multi` hop questions, and `open`, which asks for the attribute
-    without options and is this package's own. The official judge is an LLM; here the choice that a reply names counts.
+    without options and is this package's own. The official judge is an LLM; here the choice that a reply names counts,
+    and beside it what a judge says, where one is named.
     """
     tasks = []
     for metadata in sorted(Path(folder).glob("*/metadata.csv")):
@@ -52,7 +54,9 @@ def sakura(folder: Path) -> list[Task]:
                 _options(clip, row[f"{hop}_instruction"], row[f"{hop}_answer"], f"{metadata}:{number}")
                 for number, (clip, row) in enumerate(zip(clips, rows, strict=True), 2)
             )
-            tasks.append(Task(f"sakura.{track}.{hop}", questions, named_choice, rule="names the right option alone"))
+            official = Official("sakura", f"{track}_{hop}.json")
+            rule = "names the right option alone"
+            tasks.append(Task(f"sakura.{track}.{hop}", questions, named_choice, rule=rule, official=official))
     if not tasks:
         raise SpeechLLMError(f"{folder}: holds no <Track>/metadata.csv of SAKURA's")
     return tasks
@@ -79,44 +83,66 @@ def _options(clip: Utterance, instruction: str, answer: str, where: str) -> Ques
     truth = found[0][1].strip() if found else answer.strip()
     if truth not in choices:
         raise SpeechLLMError(f"{where}: the answer {answer!r} is none of the options")
-    return Question(
-        (clip,), Prompt(id=clip.id, kind="options", system=SYSTEM, style="natural", text=instruction), truth, choices
-    )
+    prompt = Prompt(id=clip.id, kind="options", system=SYSTEM, style="natural", text=instruction)
+    return Question((clip,), prompt, truth, choices, row={"instruction": instruction, "label": answer})
+
+
+MOST_CLIPS = 9
+"""Of one question of Dynamic-SUPERB's that are looked for."""
 
 
 def dynamic_superb(folder: Path) -> list[Task]:
-    """Dynamic-SUPERB, phase 1 (arXiv 2309.09510), dumped: `<instance>/metadata.json` beside the clips.
+    """Dynamic-SUPERB, phase 1 (arXiv 2309.09510): `<instance>/metadata.json` beside the clips, or data sets of the Hub.
 
     `metadata.json` is an object by file name with `instruction` and `label`; the second clip of a two-audio task is
     `<name>_pair.wav`. Scored by the official rule, the whole reply equal to the label but for case.
     """
     tasks = []
-    for metadata in sorted(Path(folder).rglob("metadata.json")):
-        rows = _json(metadata)
-        if not isinstance(rows, dict):
-            raise SpeechLLMError(f"{metadata}: is not an object by file name, as Dynamic-SUPERB's is")
+    for metadata, rows in dumps(folder):
         name = metadata.parent.name
-        questions = tuple(_dumped(metadata, name, file, row) for file, row in rows.items())
+        told = metadata.with_name("instance.json")  # its version goes into the official submission file
+        beside = {told.name: _json(told)} if told.is_file() else {}
         tasks.append(
             Task(
                 f"dynamic_superb.{name}",
-                questions,
+                tuple(dumped_question(metadata, name, file, row) for file, row in rows.items()),
                 equal_but_for_case,
                 tolerant=named_choice,
                 rule="equal to the label but for case; tolerant: names the right option alone",
+                official=Official("dynamic_superb", f"{name}/responses.json", beside=beside),
             )
         )
-    if not tasks:
-        raise SpeechLLMError(f"{folder}: holds no metadata.json of Dynamic-SUPERB's")
     return tasks
 
 
-def _dumped(metadata: Path, instance: str, file: str, row: Any) -> Question:
+def dumps(folder: Path) -> list[tuple[Path, dict[str, Any]]]:
+    """Each `metadata.json` of instances of Dynamic-SUPERB's, and its rows by file name; data sets are dumped first.
+
+    Raises:
+        SpeechLLMError: there is none, or one is not as they are.
+    """
+    found = []
+    for metadata in [*sorted(Path(folder).rglob("metadata.json")), *dumped_datasets(folder)]:
+        rows = _json(metadata)
+        if not isinstance(rows, dict):
+            raise SpeechLLMError(f"{metadata}: is not an object by file name, as Dynamic-SUPERB's is")
+        found.append((metadata, rows))
+    if not found:
+        raise SpeechLLMError(f"{folder}: holds neither metadata.json nor test-*.parquet of Dynamic-SUPERB's")
+    return found
+
+
+def dumped_question(metadata: Path, instance: str, file: str, row: Any) -> Question:
+    """A row of a dumped instance, with all its clips.
+
+    Raises:
+        SpeechLLMError: it lacks instruction, label or audio.
+    """
     if not isinstance(row, dict) or not {"instruction", "label"} <= row.keys():
         raise SpeechLLMError(f"{metadata}: {file}: lacks 'instruction' or 'label'")
     first = _clip(metadata.parent, [file, f"{instance}_{file}"], f"{metadata}: {file}")
     clips = [_utterance(first, file, {})]
-    for pair in ("_pair", "_pair2", "_pair3"):
+    for pair in ("_pair", *(f"_pair{k}" for k in range(2, MOST_CLIPS + 1))):
         beside = first.with_name(f"{first.stem}{pair}{first.suffix}")
         if beside.exists():
             clips.append(_utterance(beside, f"{file}{pair}", {}))
@@ -124,7 +150,7 @@ def _dumped(metadata: Path, instance: str, file: str, row: Any) -> Question:
     if row.get("text"):
         instruction = f"{instruction}\n{row['text']}"
     prompt = Prompt(id=file, kind=instance, text=instruction, system=SYSTEM)
-    return Question(tuple(clips), prompt, label, _stated_choices(instruction))
+    return Question(tuple(clips), prompt, label, _stated_choices(instruction), row=row)
 
 
 def _stated_choices(instruction: str) -> tuple[str, ...]:
@@ -158,12 +184,17 @@ def mmau(folder: Path) -> list[Task]:
             choices = tuple(map(str, row["choices"]))
             options = "\n".join(f"({chr(97 + k)}) {choice}" for k, choice in enumerate(choices))
             prompt = Prompt(id=str(row["id"]), kind="options", system=SYSTEM, text=f"{row['question']}\n{options}")
-            question = Question((_utterance(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices)
+            question = Question((_utterance(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices, row=row)
             groups[str(row.get("task") or row.get("modality") or "all")].append(question)
-    return [
-        Task(f"mmau.{group}", tuple(questions), named_choice, rule="names the right option alone")
-        for group, questions in sorted(groups.items())
-    ]
+    return [_multiple_choice(group, questions) for group, questions in sorted(groups.items())]
+
+
+def _multiple_choice(group: str, questions: Sequence[Question]) -> Task:
+    file = f"{group.replace('/', '.')}.jsonl"
+    of_mmar = "audio_path" in questions[0].row and "task" not in questions[0].row
+    official = Official("mmar", file, "answer_prediction") if of_mmar else Official("mmau", file, "model_prediction")
+    rule = "names the right option alone"
+    return Task(f"mmau.{group}", tuple(questions), named_choice, rule=rule, official=official)
 
 
 def _json(path: Path) -> Any:

@@ -35,7 +35,7 @@ class Answers:
 
 
 def score(answered: Sequence[Answers]) -> dict[str, Any]:
-    """All scores.
+    """All scores; tasks that their benchmark alone can score are left to it.
 
     Returns:
         `tasks`, by name: metric, version, rule, `systems` (scores of each) and, for accuracies, `chance`: what the text
@@ -48,6 +48,7 @@ def score(answered: Sequence[Answers]) -> dict[str, Any]:
         replies that keep to the rule (`followed`). In both, `kept` is the share of the questions to which the ceiling
         keeps to the form (`able`) where the model does too.
     """
+    answered = [answers for answers in answered if not answers.task.left_to_benchmark]
     tasks = {answers.task.name: _scores(answers) for answers in answered}
     hearing = [answers for answers in answered if answers.task.follows is None]
     results: dict[str, Any] = {
@@ -79,7 +80,9 @@ def _scores(answers: Answers) -> dict[str, Any]:
     if task.metric != "accuracy":
         return told
     systems = told["systems"]
-    constant = next(iter(systems.values()))["constant"]
+    # Where a rule is to be kept to there is no most frequent answer that one could always give.
+    rule_alone = task.follows is not None and task.schema is None
+    constant = 0.0 if rule_alone else next(iter(systems.values()))["constant"]
     told["chance"] = max(constant, systems[BARE]["value"]) if BARE in systems else constant
     if {MODEL, CASCADE} <= systems.keys():
         told["ahead_of_cascade"] = paired_difference(answers.right(MODEL), answers.right(CASCADE))

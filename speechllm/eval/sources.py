@@ -15,12 +15,20 @@ from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
+from speechllm.eval.phase2_folder import dynamic_superb_phase2
+from speechllm.eval.speech_ifeval_folder import speech_ifeval
 from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, speaker_task, whole_reply
 
 Load = Callable[[Path], list[Task]]
 """From a folder to the tasks in it."""
 
-SOURCES: dict[str, Load] = {"sakura": sakura, "dynamic_superb": dynamic_superb, "mmau": mmau}
+SOURCES: dict[str, Load] = {
+    "sakura": sakura,
+    "dynamic_superb": dynamic_superb,
+    "dynamic_superb_phase2": dynamic_superb_phase2,
+    "mmau": mmau,
+    "speech_ifeval": speech_ifeval,
+}
 """By the first part of a task's name; `register` adds to them."""
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import random
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from speechllm.data.attributes import ATTRIBUTES, extract_value
@@ -29,6 +29,10 @@ class Question:
     truth: str
     choices: tuple[str, ...] = ()
     """The answers that the prompt names, where it does."""
+    row: Mapping[str, Any] = field(default_factory=dict)
+    """The benchmark's own row, which its files of responses repeat."""
+    reading: str | None = None
+    """All that the text LLM is told in place of description and prompt, where the benchmark words it itself."""
 
     @property
     def id(self) -> str:
@@ -54,6 +58,8 @@ class Question:
 
     def read(self, attributes: Sequence[str] | None) -> list[Message]:
         """What the text LLM is asked that reads the true description: the ceiling."""
+        if self.reading is not None:
+            return self.prompt.model_copy(update={"text": self.reading}).text_messages()
         style = self.prompt.style or "desta"
         return self._described([describe(u, style, attributes) for u in self.utterances])
 
@@ -74,6 +80,22 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Official:
+    """The benchmark whose own scorer scores the replies to a task, and the file in which it takes them."""
+
+    benchmark: str
+    """As `speechllm score` calls it."""
+    file: str
+    """Of the responses, beside those to its other tasks: `.jsonl` a row a line, `.json` an object by question's id."""
+    holds: str = "response"
+    """Field of a row that holds the response."""
+    beside: Mapping[str, Any] = field(default_factory=dict)
+    """JSON files that the scorer looks for there too, by name."""
+    alone: bool = False
+    """Whether nothing else can tell if a reply is right, so that the task has no other scores."""
+
+
+@dataclass(frozen=True)
 class Task:
     """Questions that are scored together."""
 
@@ -91,8 +113,15 @@ class Task:
     """Whether a reply keeps to the form that it is asked for; such tasks tell of what is kept, not of what is heard."""
     schema: dict[str, Any] | None = None
     """JSON schema that a reply is asked to keep to, where the form is JSON."""
+    official: Official | None = None
+    """Who scores the replies by a benchmark's own rules, where it has a scorer."""
     open: bool = False
     """Whether the prompt is this package's own and may be put in other words; a benchmark's may not."""
+
+    @property
+    def left_to_benchmark(self) -> bool:
+        """Whether `extract` tells nothing of what is right, and the benchmark's scorer alone does."""
+        return self.official is not None and self.official.alone
 
 
 def attribute_task(kind: str, utterances: Sequence[Utterance], prompt: Prompt) -> Task:

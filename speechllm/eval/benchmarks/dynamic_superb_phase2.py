@@ -12,6 +12,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from speechllm.errors import SpeechLLMError
@@ -49,7 +50,7 @@ def score(inputs: Inputs) -> Scored:
         items, _ = read_items(replace(inputs, responses=[path], questions=()), ("file", "id"))
         metric = metric_names.get(name)
         measure = next((key for key in MEASURES if metric and key in metric.lower()), None)
-        if metric is None or any(word in metric.lower() for word in CLASSIFICATION):
+        if is_classification(metric):
             found = _classify(name, items, inputs)
             classified[name] = None if (value := rate(found)) is None else round(value, 2)
             notes += [f"{name}: no instance.json tells its metric; taken as classification"] if metric is None else []
@@ -64,17 +65,32 @@ def score(inputs: Inputs) -> Scored:
     return Scored(verdicts, metrics, notes, judged_by([], inputs.judge))
 
 
+def is_classification(metric: str | None) -> bool:
+    """Whether a judge decides an instance of this metric, or of none that is known."""
+    return metric is None or any(word in metric.lower() for word in CLASSIFICATION)
+
+
 def _metric_names(inputs: Inputs) -> dict[str, str]:
     beside = {name: path.parent / "instance.json" for name, path in by_instance(inputs.responses).items()}
-    found = {}
+    found: dict[str, str] = {}
     for path in [*inputs.questions, *(path for path in beside.values() if path.is_file())]:
-        try:
-            instance = json.loads(path.read_text(encoding="utf-8"))
-            metrics = instance["metrics"]
-            found[str(instance["name"])] = str(metrics[0] if isinstance(metrics, list) else metrics)
-        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
-            raise SpeechLLMError(f"{path}: is no instance.json with name and metrics ({error!r})") from error
+        found |= read_instance(path)
     return found
+
+
+def read_instance(path: Path) -> dict[str, str]:
+    """The first metric of an `instance.json`, by the instance's name and by its data set's, where that is another.
+
+    Raises:
+        SpeechLLMError: it has no name or no metrics, or cannot be read.
+    """
+    try:
+        instance = json.loads(path.read_text(encoding="utf-8"))
+        metrics = instance["metrics"]
+        names = [str(instance["name"]), str(instance.get("path") or instance["name"]).rpartition("/")[2]]
+        return dict.fromkeys(names, str(metrics[0] if isinstance(metrics, list) else metrics))
+    except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise SpeechLLMError(f"{path}: is no instance.json with name and metrics ({error!r})") from error
 
 
 def _response(item: Item) -> str | None:

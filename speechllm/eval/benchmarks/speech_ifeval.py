@@ -105,13 +105,21 @@ def _metrics(verdicts: Sequence[Verdict], reference: Path | None) -> dict[str, A
     return {
         **{part: None if value is None else round(value, 2) for part, value in rates.items()},
         "IFrate": None if mean is None else round(mean, 2),
-        "delta": None if mean is None or reference is None else round(100 * (mean / _reference(reference) - 1), 2),
+        "delta": None if mean is None or reference is None else _delta(round(mean, 2), _reference(reference)),
         "groups": dict(sorted(grouped(checked).items())),
     }
 
 
 def _names(verdict: Verdict) -> list[str]:
     return (verdict.model_extra or {}).get("instruction_id_list", [])
+
+
+def _delta(mean: float, reference: float) -> float | None:
+    """The forgetting rate in percent, of rates as they are published, with two decimals.
+
+    None beside a text LLM that follows nothing, which has nothing to forget.
+    """
+    return round(100 * (mean / reference - 1), 2) if reference else None
 
 
 def _reference(path: Path) -> float:

@@ -101,6 +101,14 @@ def test_rates_and_groups(tmp_path):
     assert "Closed-ended: 2 of 933 rows" in scored.notes
 
 
+def test_a_text_llm_that_follows_nothing_has_nothing_to_forget(tmp_path):
+    thought = [row | {"eval_response": "Result: YES"} for row in THOUGHT]
+    reference = tmp_path / "scores.json"
+    reference.write_text(json.dumps({"metrics": {"IFrate": 0.0}}))
+    scored = SPEECH_IFEVAL.score(Inputs(_files(tmp_path, CLOSED, CREATIVE, thought), reference=reference))
+    assert (scored.metrics["IFrate"], scored.metrics["delta"]) == (83.33, None)
+
+
 @pytest.mark.parametrize("judge", [None, RuleJudge()])
 def test_without_an_llm_chain_of_thought_is_not_judged(tmp_path, judge):
     scored = SPEECH_IFEVAL.score(Inputs(_files(tmp_path, CLOSED, CREATIVE, THOUGHT), judge=judge))
