@@ -12,7 +12,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CASCADE, CEILING, MODEL, responses_path
 from speechllm.eval.evaluation import ANSWERS, RESPONSES, RESULTS
 from speechllm.eval.official_table import BENCHMARKS, official_remarks, official_rows
-from speechllm.eval.table import number, part
+from speechllm.eval.table import broken_clips, number, part
 
 HEARING = {"tasks", "accuracy", "mean_accuracy", "agreement", "wer", "ceiling_wer", "cascade_wer", "recogniser_wer"}
 ABOUT = {"seconds", "total_seconds", "peak_memory_bytes", "model", "data", "machine", "prompts", "command"}
@@ -80,7 +80,8 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         mean accuracy over the group's tasks of each system and chance; `mean_accuracy` and `retention` (rows with
         `name` and `values`), one value a run; `official`, what benchmarks' own scorers say: rows with `benchmark`,
         `name` and `runs`, a mapping of system to value each, and `remarks` on them (rows with `benchmark`, `run` and
-        `text`); `confusion` (of tasks with up to MOST_LABELS answers) and `examples` of the models;
+        `text`); `broken`, a sentence for each run with clips that could not be decoded; `confusion` (of tasks with
+        up to MOST_LABELS answers) and `examples` of the models;
         `without_examples`, the runs whose folders tell no answers.
     """
     return {
@@ -96,6 +97,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
             for benchmark, texts in official_remarks(run.results).items()
             for text in texts
         ],
+        "broken": [f"{run.name}: {text}" for run in runs if (text := broken_clips(run.results))],
         "confusion": list(_confusions(runs)),
         "examples": [example for run in runs for example in _examples(run)],
         "without_examples": [run.name for run in runs if not (run.folder / ANSWERS).exists()],

@@ -73,7 +73,7 @@ def _shown_cell(cell: Mapping[str, Any], metric: str) -> dict[str, str]:
 
     def said(value: Any, digits: int = 0) -> str:
         share = number(value)
-        if metric == "pearson":
+        if metric in ("pearson", "bleu", "chrf"):
             return "–" if share is None else f"{share:.2f}".replace("-", "−")
         return percent(share, digits)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from speechllm.eval.asking import BARE, CASCADE, CEILING, MODEL
 from speechllm.eval.json_form import json_scores
-from speechllm.eval.metrics import accuracy, correlation, paired_difference, word_error
+from speechllm.eval.metrics import accuracy, correlation, paired_difference, slot_f1, translation, word_error
 from speechllm.eval.tasks import Task
 from speechllm.models.reply import Reply
 
@@ -94,7 +94,11 @@ def _of_system(answers: Answers, system: str) -> dict[str, Any]:
     truths = [question.truth for question in task.questions]
     said = answers.extracted(system)
     if task.metric == "wer":
-        return word_error(truths, [s or "" for s in said], task.questions[0].utterances[0].language or "en")
+        return word_error(truths, [s or "" for s in said], _languages(task))
+    if task.metric in ("bleu", "chrf"):
+        return translation(truths, [s or "" for s in said], task.metric)
+    if task.metric == "slot_f1":
+        return slot_f1(truths, [s or "" for s in said])
     if task.metric == "pearson":
         return correlation([float(t) for t in truths], [_number(s) for s in said])
     scores = accuracy(truths, said)
@@ -105,6 +109,11 @@ def _of_system(answers: Answers, system: str) -> dict[str, Any]:
     if task.schema is not None:
         scores |= json_scores([reply.text for reply in answers.replies[system]], task.schema)
     return scores
+
+
+def _languages(task: Task) -> list[str]:
+    """What is spoken in each question's clip."""
+    return [question.utterances[0].language or "en" for question in task.questions]
 
 
 def _same(truth: str, said: str | None) -> bool:
@@ -167,5 +176,5 @@ def _transcription(answers: Answers, told: Mapping[str, Any]) -> dict[str, float
     utterances = [question.utterances[0] for question in answers.task.questions]
     if all(u.recognised_text is not None for u in utterances):
         truths, heard = [u.text or "" for u in utterances], [u.recognised_text or "" for u in utterances]
-        rates["recogniser_wer"] = word_error(truths, heard, utterances[0].language or "en")["value"]
+        rates["recogniser_wer"] = word_error(truths, heard, _languages(answers.task))["value"]
     return rates

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -9,8 +10,11 @@ from typing import Any
 import numpy as np
 from scipy import stats
 from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.preprocessing import MultiLabelBinarizer
 
-from speechllm.data.score import word_error_rate, word_errors
+from speechllm.data.score import word_errors
+from speechllm.errors import SpeechLLMError
+from speechllm.eval.json_form import parse_json
 
 NONE = "(none)"
 """In a confusion matrix: replies that name no answer, or several."""
@@ -43,14 +47,85 @@ def accuracy(truths: Sequence[str], answers: Sequence[str | None]) -> dict[str, 
     }
 
 
-def word_error(references: Sequence[str], hypotheses: Sequence[str], language: str | None) -> dict[str, Any]:
-    """Corpus word error rate (characters for languages written without spaces), interval by bootstrap over clips."""
-    counts = np.array([word_errors(r, h, language) for r, h in zip(references, hypotheses, strict=True)], dtype=float)
+def word_error(references: Sequence[str], hypotheses: Sequence[str], languages: Sequence[str]) -> dict[str, Any]:
+    """Corpus word error rate (characters for languages written without spaces), interval by bootstrap over clips.
+
+    Returns:
+        `value`, `interval`, `n`, and where there are several languages the same of each, `by_language`.
+    """
+    told = zip(references, hypotheses, languages, strict=True)
+    counts = np.array([word_errors(*one) for one in told], dtype=float)
+    found = _rate(counts)
+    several = sorted(set(languages))
+    if len(several) > 1:
+        spoken = np.array(languages)
+        found["by_language"] = {language: _rate(counts[spoken == language]) for language in several}
+    return found
+
+
+def _rate(counts: np.ndarray) -> dict[str, Any]:
+    """Of errors and words, (clips, 2)."""
+    errors, words = counts.sum(0)
     return {
-        "value": word_error_rate(references, hypotheses, language),
+        "value": errors / words if words else float("nan"),
         "interval": _bootstrap(counts[:, 0], counts[:, 1]),
-        "n": len(references),
+        "n": len(counts),
     }
+
+
+def translation(references: Sequence[str], hypotheses: Sequence[str], metric: str) -> dict[str, Any]:
+    """sacreBLEU's `bleu` (13a tokens; Papineni et al. 2002) or `chrf` (Popovic 2015), 0 to 1, interval by bootstrap.
+
+    Of languages written without spaces chrF tells more: 13a takes a sentence of them for a word.
+
+    Returns:
+        `value`, `interval`, `n`, and sacreBLEU's `signature`, which says how it was counted.
+
+    Raises:
+        SpeechLLMError: the extra `eval` is not installed.
+    """
+    try:
+        from sacrebleu.metrics import BLEU, CHRF
+    except ImportError as error:
+        raise SpeechLLMError(f"{metric} needs sacrebleu; pip install 'speechllm[eval]'") from error
+    counter = BLEU() if metric == "bleu" else CHRF()
+    several = len(references) > 1
+    found = counter.corpus_score(list(hypotheses), [list(references)], n_bootstrap=1000 if several else 1)
+    middle, half = (found._mean, found._ci) if several else (0.0, 0.0)
+    return {
+        "value": found.score / 100,
+        "interval": [(middle - half) / 100, (middle + half) / 100] if several else None,
+        "n": len(references),
+        "signature": str(counter.get_signature()),
+    }
+
+
+def slot_f1(references: Sequence[str], hypotheses: Sequence[str]) -> dict[str, Any]:
+    """Micro F1 over (slot, value) pairs of JSON objects; case and outer spaces do not count.
+
+    A reply that holds no JSON object has no slots. Pairs that are wholly right count, as in the entity F1 of SLURP
+    (Bastianelli et al. 2020) without its partial credit.
+
+    Returns:
+        `value`, `interval` (bootstrap over clips), `n`, and `answered`: the share of replies that hold a JSON object.
+    """
+    told = [(_slots(r) or set(), _slots(h)) for r, h in zip(references, hypotheses, strict=True)]
+    counts = np.array([(2 * len(r & (h or set())), len(r) + len(h or set())) for r, h in told], dtype=float)
+    pairs = MultiLabelBinarizer().fit([r | (h or set()) for r, h in told])
+    truth, given = pairs.transform([r for r, _ in told]), pairs.transform([h or set() for _, h in told])
+    return {
+        "value": float(f1_score(truth, given, average="micro", zero_division=0)) if len(pairs.classes_) else 0.0,
+        "interval": _bootstrap(counts[:, 0], counts[:, 1]),
+        "n": len(told),
+        "answered": sum(h is not None for _, h in told) / len(told),
+    }
+
+
+def _slots(text: str) -> set[str] | None:
+    held = parse_json(text)
+    if not isinstance(held, dict):
+        return None
+    return {json.dumps([str(slot).strip().lower(), str(value).strip().lower()]) for slot, value in held.items()}
 
 
 def _bootstrap(errors: np.ndarray, words: np.ndarray) -> list[float] | None:

@@ -76,8 +76,9 @@ class TaskFile:
         manifest: utterances, relative to the file.
         prompt: the question.
         label: the attribute that holds the true answer, or `text`.
-        choices: answers that count; none for the metrics of transcripts and numbers.
-        metric: accuracy, wer or pearson.
+        choices: answers that count; none for the metrics of texts and numbers.
+        metric: accuracy; wer (characters where a language has no spaces); bleu or chrf, of translations; slot_f1, of
+            labels and replies that are JSON objects; pearson, of numbers.
         system: system prompt.
         version: changes when older scores can no longer be compared.
     """

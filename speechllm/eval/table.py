@@ -108,6 +108,10 @@ def _lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     agreement = number(results.get("agreement"))
     if agreement is not None:
         rows.append(("agreement", f"{percent(agreement)} of answers as the text LLM that reads the description"))
+    rows += _other_metrics(results)
+    broken = broken_clips(results)
+    if broken:
+        rows.append(("broken clips", broken))
     rows += _retained(results)
     kept = retention(results)
     if kept:
@@ -119,6 +123,29 @@ def _lines(results: Mapping[str, Any]) -> list[tuple[str, str]]:
     if peak is not None:
         rows.append(("peak memory", memory(peak)))
     return rows
+
+
+OF_TEXTS = {"pearson": "Pearson's r", "bleu": "BLEU", "chrf": "chrF", "slot_f1": "slot F1"}
+"""Metrics that have no column of their own, and their names."""
+
+
+def _other_metrics(results: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Tasks that are measured neither by accuracy nor by word error rate."""
+    rows = []
+    for name, task in part(results, "tasks").items():
+        if task.get("metric") in OF_TEXTS:
+            values = {system: number(told.get("value")) for system, told in part(task, "systems").items()}
+            shown = ", ".join(f"{system} {value:.3f}" for system, value in values.items() if value is not None)
+            rows.append((str(name), f"{OF_TEXTS[task['metric']]}: {shown or 'not defined'}"))
+    return rows
+
+
+def broken_clips(results: Mapping[str, Any]) -> str:
+    """How many clips could not be decoded, and what that means; empty where all could."""
+    broken = part(results, "broken")
+    if not broken:
+        return ""
+    return f"{broken['clips']} could not be decoded; {broken['questions']} questions about them count as unanswered"
 
 
 def _retained(results: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE, Prompt
 from speechllm.data.render import Message, audio_parts, describe_audio
 
-Metric = Literal["accuracy", "wer", "pearson"]
+Metric = Literal["accuracy", "wer", "pearson", "bleu", "chrf", "slot_f1"]
 
 Extract = Callable[["Question", str], str | None]
 """From a question and a reply the answer that it gives; None where it gives none, or several."""

@@ -8,6 +8,7 @@ from speechllm.audio.io import load_audio, save_audio
 from speechllm.config import EvaluationConfig
 from speechllm.data.manifest import read_manifest, relocated, write_manifest
 from speechllm.errors import SpeechLLMError
+from speechllm.eval.comparison_report import write_comparison
 from speechllm.eval.evaluation import evaluate
 from speechllm.eval.sources import manifest_tasks
 from speechllm.export import write_checkpoint
@@ -53,6 +54,10 @@ def test_questions_about_broken_sound_are_unanswered(checkpoint, corpus, tmp_pat
     replies = dict(zip((q.utterances[0].id for q in answers.task.questions), answers.replies["model"], strict=True))
     assert replies["tone-3"].text == ""
     assert replies["tone-4"].text != ""
+    (page,) = (p for p in write_comparison([tmp_path / "out"], tmp_path / "report.html") if p.suffix == ".md")
+    said = "1 could not be decoded; 1 questions about them count as unanswered"
+    assert said in page.read_text()
+    assert said in (tmp_path / "report.html").read_text()
     sound = evaluated(checkpoint, corpus.manifest, corpus, tmp_path / "sound")
     assert "broken" not in sound.results
     assert found.results["gap"]["tokens"] < sound.results["gap"]["tokens"]
