@@ -51,7 +51,7 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
 
 GROUPS = {
     "hub": "Models by reference: list, fetch; published Q-Formers of DeSTA's: from-desta.",
-    "manifest": "Utterance manifests: validate, stats, merge, split, filter.",
+    "manifest": "Utterance manifests: validate, stats, merge, split, filter, shard.",
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
     "lab": "Experiments of several arms, on skill and forgetting: run, report.",

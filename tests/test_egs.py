@@ -1,5 +1,6 @@
 """Every experiment in egs/ runs at toy size with tiny models, and egs/quickstart is what the quickstart does."""
 
+import gzip
 import json
 import os
 import shlex
@@ -50,15 +51,17 @@ def toy(config: Path, **values: object) -> list[str]:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=name)
 def test_a_config_trains(config, tmp_path, corpus, encoder_reference, llm_reference):
+    data = {"data.manifest": corpus.manifest, "data.targets": corpus.targets}
+    if "sources" in read_toml(config)["data"]:
+        data = {"data.sources": f'[{{ manifest = "{corpus.manifest}", targets = "{corpus.targets}" }}]'}
     changes = toy(
         config,
         **{
             "model.encoder": encoder_reference,
             "model.llm": llm_reference,
-            "data.manifest": corpus.manifest,
-            "data.targets": corpus.targets,
             "data.feature_cache": tmp_path / "features",
             "out": tmp_path / "out",
+            **data,
         },
     )
     loaded = load_toml(config, TrainConfig, changes)
@@ -206,6 +209,17 @@ def test_human_speech_is_learnt_and_measured(tmp_path, monkeypatch, capsys, enco
         soundfile.write(data / name, tone(0.5), 16_000)
     for name, text in tables.items():
         (data / name).write_text(text, encoding="utf-8")
+    package = data / "asterisk" / "usr" / "share"
+    for path, seconds in [
+        (data / "free_spoken_digit" / "recordings" / "3_jackson_7.wav", 0.5),
+        (package / "asterisk" / "sounds" / "en_US_f_Allison" / "hello.wav", 3.5),
+        (package / "asterisk" / "sounds" / "en_US_f_Allison" / "digits" / "1.wav", 0.5),
+    ]:
+        path.parent.mkdir(parents=True)
+        soundfile.write(path, tone(seconds), 16_000)
+    texts = package / "doc" / "asterisk-core-sounds-en" / "core-sounds-en.txt.gz"
+    texts.parent.mkdir(parents=True)
+    texts.write_bytes(gzip.compress(b"hello: Hello there.\ndigits/1: one\n"))
     folder = EGS / "human-speech"
     names = {"prompts.jsonl": str(folder / "prompts.jsonl"), "train.toml": str(folder / "train.toml")}
     models = [f"model.encoder={encoder_reference}", f"model.llm={llm_reference}"]
@@ -219,6 +233,53 @@ def test_human_speech_is_learnt_and_measured(tmp_path, monkeypatch, capsys, enco
         assert main(arguments) == 0, (command, capsys.readouterr().err)
     results = json.loads((tmp_path / "run" / "eval" / "results.json").read_text(encoding="utf-8"))
     assert "sakura.emotion.open" in results["accuracy"]
+
+
+def test_published_responses_are_scored_again(tmp_path, monkeypatch, capsys):
+    """The script's commands on a row of each file, in the layout of the repositories that publish them."""
+    speech = {"audio_filepath": "a.wav", "instruction": "Describe it.", "dataset": "D", "response": "<<A title>>"}
+    title = {"instruction_id_list": ["detectable_format:title"], "kwargs": [{}]}
+    asked = {"key": 1, "prompt": "Give a title.", **title}
+    heard = {"id": "1", "choices": ["Man", "Woman"], "answer": "Man", "task": "sound", "difficulty": "easy"}
+    ifeval = "Speech-IFEval/instruction_following_eval/data"
+    rows = {
+        "DeSTA2.5-Audio/examples/evaluation/MMAU-v05.15.25/results/mmau-test-mini_results.json": [
+            {**heard, "question": "Who?", "sub-category": "S", "category": "R", "model_prediction": "Man."}
+        ],
+        f"{ifeval}/input_data.jsonl": asked,
+        f"{ifeval}/input_response_data_gpt4_20231107_145030.jsonl": {"prompt": asked["prompt"], "response": "<<A>>"},
+    }
+    for system in ("meta-llama--Meta-Llama-3-8B-Instruct", "DeSTA-ntu--DeSTA2-8B-beta"):
+        replies = f"Speech-IFEval/outputs/{system}"
+        rows |= {
+            f"{replies}/closed_ended_questions.jsonl": {**speech, **title, "id": 1, "metric": "accuracy"},
+            f"{replies}/creative_writing.jsonl": {
+                **speech,
+                **title,
+                "id": 2,
+                "instruction": "Go on.",
+                "metric": "open",
+            },
+            f"{replies}/reports/llm_eval@chain-of-thought.jsonl": {
+                **speech,
+                "instruction": "Think.",
+                "metric": "cot",
+                "eval_response": "Result: YES",
+            },
+        }
+    for name, row in rows.items():
+        (tmp_path / "published" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "published" / name).write_text(json.dumps(row) + "\n", encoding="utf-8")
+    commands = commands_of(EGS / "benchmarks" / "run.sh", tmp_path, str(tmp_path / "published"))
+    monkeypatch.chdir(tmp_path)
+    for command in commands:
+        assert main(command) == 0, (command, capsys.readouterr().err)
+    scores = {
+        name: json.loads(Path("run", name, "scores.json").read_text())["metrics"] for name in ("desta2", "ifeval")
+    }
+    assert scores["desta2"]["IFrate"] == 100
+    assert scores["desta2"]["delta"] == 0
+    assert scores["ifeval"]["strict"]["prompt-level"] == 100
 
 
 @pytest.fixture
