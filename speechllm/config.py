@@ -32,8 +32,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 @dataclass(frozen=True, config=_STRICT, kw_only=True)
-class LoraSettings:
-    """Low-rank updates of the LLM's weights, trained together with the adapter."""
+class EncoderLoraSettings:
+    """Low-rank updates of a model's weights, trained together with the adapter."""
 
     rank: Count = 8
     alpha: Positive = 16.0
@@ -41,7 +41,13 @@ class LoraSettings:
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Of what the update reads."""
     target_modules: list[str] | Literal["all-linear"] = "all-linear"
-    """Names of the linear layers; all-linear is all of them but the vocabulary projection."""
+    """Names of the linear layers; all-linear is all of them but an LLM's vocabulary projection."""
+
+
+@dataclass(frozen=True, config=_STRICT, kw_only=True)
+class LoraSettings(EncoderLoraSettings):
+    """The same for the LLM."""
+
     where: Literal["everywhere", "audio"] = "audio"
     """audio: at audio positions only, so that text-only input runs the untouched LLM."""
 
@@ -64,6 +70,8 @@ class ModelConfig:
     """Whether the recogniser's words follow the audio vectors as text."""
     lora: LoraSettings | None = None
     """Low-rank updates of the LLM; none where left out."""
+    encoder_lora: EncoderLoraSettings | None = None
+    """Low-rank updates of the encoder, or of both; none where left out. Every step encodes its audio anew then."""
     train_llm: bool = False
     """Train all weights of the LLM too, in float32; the checkpoint then holds them. It forgets: meant to compare."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

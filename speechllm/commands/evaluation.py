@@ -93,10 +93,13 @@ def score(
 
 
 def report(folders: EvaluationFolders, out: Path) -> None:
-    """Shows evaluations side by side, such as several runs or the checkpoints of one, as a page with audio players.
+    """Shows evaluations side by side, such as several runs or the checkpoints of one, and the course of training.
+
+    A page with audio players that needs nothing else.
 
     Args:
-        folders: What `speechllm eval --out` wrote, in the order to show; from three on, values are drawn over it.
+        folders: What `speechllm eval --out` wrote, in the order to show; from three on, values are drawn over it. And
+            folders of `speechllm train`, under way or done: curves of loss and validation, and what was said.
         out: The HTML page (FILE.html); FILE.md and FILE.json beside it say the same.
     """
     from speechllm.eval.comparison_report import write_comparison

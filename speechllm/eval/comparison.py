@@ -35,21 +35,31 @@ class Run:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The evaluations in the order given, each under the shortest end of its path that no other has.
+    """The evaluations in the order given, under their `distinct_names`.
 
     Raises:
         SpeechLLMError: a folder was given twice, or holds no readable results.json.
     """
+    names = distinct_names(folders)
+    return [Run(name, folder, _results(folder)) for name, folder in zip(names, folders, strict=True)]
+
+
+def distinct_names(folders: Sequence[Path]) -> list[str]:
+    """Of each folder the shortest end of its path that no other has.
+
+    Raises:
+        SpeechLLMError: a folder was given twice.
+    """
     full = [folder.resolve() for folder in folders]
     for at, folder in enumerate(full):
         if folder in full[:at]:
-            raise SpeechLLMError(f"{folders[at]}: was named twice; name each evaluation folder once")
+            raise SpeechLLMError(f"{folders[at]}: was named twice; name each folder once")
     deepest = max((len(folder.parts) for folder in full), default=1)
     for depth in range(1, deepest + 1):
         names = ["/".join(folder.parts[-depth:]) for folder in full]
         if len(set(names)) == len(names):
             break
-    return [Run(name, folder, _results(folder)) for name, folder in zip(names, folders, strict=True)]
+    return names
 
 
 def _results(folder: Path) -> dict[str, Any]:

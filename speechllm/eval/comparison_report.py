@@ -9,9 +9,10 @@ from typing import Any
 from speechllm.data.jsonl import written_aside
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CASCADE, CEILING, MODEL, SYSTEMS
-from speechllm.eval.comparison import compare, read_runs
-from speechllm.eval.evaluation import write_json
+from speechllm.eval.comparison import compare, distinct_names, read_runs
+from speechllm.eval.evaluation import RESULTS, write_json
 from speechllm.eval.figures import course_figure, group_figure, svg
+from speechllm.eval.learning import LOG, curve_panels, read_log, validations
 from speechllm.eval.official_table import shown
 from speechllm.eval.page import embedded_audio, render
 from speechllm.eval.table import number, percent
@@ -29,7 +30,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> list[Path]:
     """Writes `out` (HTML), and the same with the endings .md and .json.
 
     Args:
-        folders: what `speechllm eval --out` wrote, in the order to show; of a run's checkpoints, that of training.
+        folders: what `speechllm eval --out` wrote, in the order to show; of a run's checkpoints, that of training. And
+            folders of training runs, whose course is drawn.
         out: ends in .html.
 
     Returns:
@@ -40,8 +42,13 @@ def write_comparison(folders: Sequence[Path], out: Path) -> list[Path]:
     """
     if out.suffix != ".html":
         raise SpeechLLMError(f"{out}: --out is the HTML page; let its name end in .html")
-    found = compare(read_runs(folders))
+    trained = [folder for folder in folders if (folder / LOG).is_file() and not (folder / RESULTS).is_file()]
+    found = compare(read_runs([folder for folder in folders if folder not in trained]))
+    logs = dict(zip(distinct_names(trained), map(read_log, trained), strict=True))
+    if logs:
+        found["training"] = [{"run": name, "validations": validations(log)} for name, log in logs.items()]
     values = {
+        "training": [],
         **found,
         "rows": [_shown_row(row) for row in found["tasks"]],
         "retention": _retention_rows(found),
@@ -53,6 +60,7 @@ def write_comparison(folders: Sequence[Path], out: Path) -> list[Path]:
         title="What speech LLMs hear and keep",
         bars=_group_panels(found),
         course=_course_panels(found),
+        curves=[panel for n, (name, log) in enumerate(logs.items()) for panel in curve_panels(log, name, n)],
         matrices=[_matrix(told) for told in found["confusion"]],
         clips=[_playable(example) for example in found["examples"]],
     )

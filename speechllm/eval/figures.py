@@ -100,6 +100,23 @@ def curve_figure(steps: Sequence[Mapping[str, Any]], loss: np.ndarray, *, logari
     return figure
 
 
+@matplotlib.rc_context(_STYLE)
+def validation_figure(steps: Sequence[float], series: Mapping[str, Sequence[float | None]], *, share: bool) -> Figure:
+    """Values that were measured after some steps, a line each; shares from 0 to 100 %."""
+    figure, axes = _figure(_WIDE, 3.4)
+    for (name, values), colour in zip(series.items(), (_MODEL, _CEILING), strict=False):
+        y = np.array([np.nan if value is None else value for value in values], dtype=float)
+        axes.plot(steps, y, color=colour, marker="o", markersize=5, label=name)
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    axes.set_xlabel("step")
+    axes.set_ylim(0, 1.05 if share else None)
+    if share:
+        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol="\N{NO-BREAK SPACE}%"))
+    if len(series) > 1:
+        axes.legend(frameon=False, fontsize=12, ncols=2, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
+
+
 def _draw_learning_rate(axes: Axes, x: np.ndarray, rates: np.ndarray) -> None:
     """A line without an axis, from zero at the bottom to its peak, which stands beside it."""
     peak = float(rates.max())

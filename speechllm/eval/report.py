@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from speechllm.data.jsonl import written_aside
-from speechllm.eval.figures import BARS, accuracy_figure, curve_figure, svg, times_figure
+from speechllm.eval.figures import BARS, accuracy_figure, svg, times_figure
+from speechllm.eval.learning import curve_panels
 from speechllm.eval.page import embedded_audio, render
 from speechllm.eval.table import COLUMNS, duration, memory, number, part, percent, stage_seconds, total_seconds
 
 LONGEST_CLIP_S = 60.0
 """Of a longer clip the page carries the beginning, so that it stays a page."""
-
-_OBJECTIVES = {
-    "embedding_alignment": "Warm-up: onto the LLM's own embeddings",
-    "cross_entropy": "Self-output: the LLM's own replies",
-    "distillation": "Distillation: what the LLM says that reads",
-}
 
 _NAMES = {
     "llm": "LLM",
@@ -84,7 +77,7 @@ def write_report(
         tiles=_tiles(results),
         accuracy=_accuracy_panels(results),
         agreement=_share(results.get("agreement")),
-        curves=_curve_panels(log),
+        curves=curve_panels(log),
         clips=[_clip_view(clip) for clip in clips],
         prompts=_prompt_rows(results),
         retention=_retention_sentence(results),
@@ -151,30 +144,6 @@ def _accuracy_panels(results: Mapping[str, Any]) -> list[dict[str, Any]]:
         drawn = svg(accuracy_figure(row, interval), f"accuracy{len(panels)}", f"Accuracy on {shown}: {said}.")
         size = None if n is None else f"{n:.0f}"
         panels.append({"name": shown, "n": size, "svg": drawn, "bars": bars, "interval": bool(interval)})
-    return panels
-
-
-def _curve_panels(log: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    stages: dict[tuple[Any, str], list[Mapping[str, Any]]] = {}
-    for entry in log:
-        if number(entry.get("loss")) is not None and number(entry.get("step")) is not None:
-            stages.setdefault((entry.get("stage", 0), str(entry.get("objective", ""))), []).append(entry)
-    panels: list[dict[str, Any]] = []
-    for (_, objective), entries in stages.items():
-        steps = list({entry["step"]: entry for entry in entries}.values())  # of a step taken twice, the last
-        if len(steps) < 2:
-            continue
-        steps.sort(key=lambda entry: entry["step"])
-        loss = np.array([entry["loss"] for entry in steps], dtype=float)
-        few = max(len(loss) // 10, 1)
-        first, last = float(loss[:few].mean()), float(loss[-few:].mean())
-        said = f"{len(loss)} steps; loss {first:.3g} at first, {last:.3g} at last"
-        speeds = [s for s in (number(entry.get("examples_per_second")) for entry in steps) if s is not None]
-        name = _OBJECTIVES.get(objective, objective.replace("_", " ")) or "Training"
-        figure = curve_figure(steps, loss, logarithmic=objective == "embedding_alignment" and bool((loss > 0).all()))
-        drawn = svg(figure, f"curve{len(panels)}", f"Learning curve of {name}: {said}.")
-        said += f"; {np.median(speeds):.3g} examples/s" if speeds else ""
-        panels.append({"name": f"{len(panels) + 1}. {name}", "note": said, "svg": drawn})
     return panels
 
 

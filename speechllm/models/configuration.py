@@ -29,6 +29,7 @@ class SpeechLLMConfig(PreTrainedConfig):
         audio_token: the placeholder, a token that is added to the LLM's tokenizer; no embedding of it is ever read.
         transcript: whether the recogniser's words follow the audio vectors as text.
         lora: low-rank updates of the LLM, the arguments of `lora.add_lora`; None for none.
+        encoder_lora: low-rank updates of the encoders, the arguments of `lora.add_encoder_lora`; None for none.
         train_llm: whether all weights of the LLM are trained, and the checkpoint holds them.
         system_prompt: the system prompt that the targets were written under; the default when asking.
     """
@@ -50,6 +51,7 @@ class SpeechLLMConfig(PreTrainedConfig):
     audio_token_id: int = -1
     transcript: bool = False
     lora: dict[str, Any] | None = None
+    encoder_lora: dict[str, Any] | None = None
     train_llm: bool = False
     system_prompt: str | None = None
 

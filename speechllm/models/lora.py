@@ -1,14 +1,14 @@
-"""Low-rank updates of the LLM's weights (LoRA, arXiv 2106.09685), everywhere or at audio positions only.
+"""Low-rank updates of weights (LoRA, arXiv 2106.09685): the encoder's, and the LLM's everywhere or at audio alone.
 
-Those that act at audio positions only are multiplied by 0 at every other position (partial LoRA, InternLM-XComposer2,
-arXiv 2401.16420; for speech BLSP-Emo, arXiv 2406.03872). On text-only input, and at every token that is written, the
-branch is skipped: the very kernels of the untouched LLM run.
+Those of the LLM that act at audio positions only are multiplied by 0 at every other position (partial LoRA,
+InternLM-XComposer2, arXiv 2401.16420; for speech BLSP-Emo, arXiv 2406.03872). On text-only input, and at every token
+that is written, the branch is skipped: the very kernels of the untouched LLM run.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
@@ -16,12 +16,16 @@ import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners import lora
 from torch import nn
+from transformers import WavLMModel
 
 from speechllm.errors import SpeechLLMError
 
 Where = bool | torch.Tensor
 """Positions at which updates act: all, none, or (B, S) bool."""
 
+
+BYPASSED = re.compile(r"\.attention\.(q_proj|k_proj|v_proj|out_proj)$")
+"""Layers of WavLM whose weights its attention reads itself: nothing put in their place is ever called."""
 
 UNREAD = re.compile(r"\.(q_proj|o_proj|out_proj|dense|gate_proj|up_proj|gate_up_proj|down_proj|fc1|fc2)$")
 """Layers that in the last block change nothing at audio positions: only keys and values are read from there."""
@@ -124,6 +128,36 @@ def add_lora(language_model: Any, settings: dict[str, Any]) -> Gate:
         SpeechLLMError: the LLM has no such modules, or they are not plain linear layers.
     """
     gate = Gate(settings["where"] == "everywhere")
+    last = f".{language_model.config.get_text_config().num_hidden_layers - 1}."
+    audio_only = settings["where"] == "audio"
+    _inject(
+        language_model, settings, gate, "model.lora", lambda name: audio_only and last in name and UNREAD.search(name)
+    )
+    language_model.register_forward_pre_hook(gate.enter, with_kwargs=True)
+    return gate
+
+
+def add_encoder_lora(encoder: Any, settings: dict[str, Any]) -> None:
+    """The same for a speech encoder of transformers: the updates act on all that it hears.
+
+    Of WavLM's attention there are none, see `BYPASSED`.
+
+    Raises:
+        SpeechLLMError: as `add_lora`; also where layers of WavLM's attention are named.
+    """
+    bypassed = isinstance(encoder, WavLMModel)
+    targets = settings["target_modules"]
+    named = [name for name in targets if bypassed and BYPASSED.search(f".attention.{name}")]
+    if named and not isinstance(targets, str):
+        raise SpeechLLMError(
+            f"model.encoder_lora.target_modules {named}: WavLM's attention reads these weights past their layers, so"
+            " LoRA cannot act there; name intermediate_dense and output_dense"
+        )
+    _inject(encoder, settings, Gate(True), "model.encoder_lora", lambda name: bypassed and BYPASSED.search(name))
+
+
+def _inject(model: Any, settings: dict[str, Any], gate: Gate, key: str, left_out: Callable[[str], Any]) -> None:
+    """Updates of a model's linear layers but for those `left_out`; `key` of the config is what errors name."""
     targets = settings["target_modules"]
     config = LoraConfig(
         r=settings["rank"],
@@ -133,30 +167,28 @@ def add_lora(language_model: Any, settings: dict[str, Any]) -> Gate:
     )
     config._register_custom_module({nn.Linear: GatedLinear})  # peft's documented way to bring a layer of one's own
     try:
-        inject_adapter_in_model(config, language_model)
+        inject_adapter_in_model(config, model)
     except ValueError as error:
-        raise SpeechLLMError(f"model.lora.target_modules {targets}: {str(error).partition('. ')[0]}") from error
-    last = f".{language_model.config.get_text_config().num_hidden_layers - 1}."
-    for name, module in list(language_model.named_modules()):
-        if isinstance(module, lora.LoraLayer):
-            if settings["where"] == "audio" and last in name and UNREAD.search(name):
-                language_model.set_submodule(name, module.get_base_layer())
-                continue
-            if not isinstance(module, GatedLinear):
-                raise SpeechLLMError(
-                    f"model.lora.target_modules {targets}: LoRA is for plain linear layers, not"
-                    f" {type(module.get_base_layer()).__name__}; name others"
-                )
+        raise SpeechLLMError(f"{key}.target_modules {targets}: {str(error).partition('. ')[0]}") from error
+    for name, module in list(model.named_modules()):
+        if not isinstance(module, lora.LoraLayer):
+            continue
+        if left_out(name):
+            model.set_submodule(name, module.get_base_layer())
+        elif isinstance(module, GatedLinear):
             module.gate = gate
-    for name, parameter in language_model.named_parameters():
+        else:
+            raise SpeechLLMError(
+                f"{key}.target_modules {targets}: LoRA is for plain linear layers, not"
+                f" {type(module.get_base_layer()).__name__}; name others"
+            )
+    for name, parameter in model.named_parameters():
         if "lora_" in name:
             parameter.data = parameter.data.float()
-    language_model.register_forward_pre_hook(gate.enter, with_kwargs=True)
-    return gate
 
 
-def train_dropout(language_model: nn.Module, mode: bool) -> None:
-    """Switches the dropout of the updates, and nothing else of the LLM, to training or to inference."""
-    for module in language_model.modules():
+def train_dropout(model: nn.Module, mode: bool) -> None:
+    """Switches the dropout of the updates, and nothing else of the model, to training or to inference."""
+    for module in model.modules():
         if isinstance(module, GatedLinear):
             module.lora_dropout.train(mode)

@@ -73,8 +73,7 @@ class SpeechLLM(PreTrainedModel):
             text_size=embedding.shape[1],
         )
         self.multi_modal_projector.set_text_scale(float(embedding.detach().float().square().mean().sqrt()))
-        for frozen in (audio_tower, language_model):
-            frozen.requires_grad_(False)
+        language_model.requires_grad_(False)  # as the tower was when it was loaded
         if config.lora and config.train_llm:
             raise SpeechLLMError("model.lora and model.train_llm: train the LLM's weights or updates of them, not both")
         self.lora_gate = add_lora(language_model, config.lora) if config.lora else None
@@ -182,6 +181,7 @@ class SpeechLLM(PreTrainedModel):
         """Training mode for what is trained; frozen parts stay in eval mode, so no dropout disturbs them."""
         super().train(mode)
         self.audio_tower.eval()
+        train_dropout(self.audio_tower, mode)
         if not self.config.train_llm:
             self.language_model.eval()
             train_dropout(self.language_model, mode)
@@ -218,12 +218,15 @@ class SpeechLLM(PreTrainedModel):
         """The LLM's token embeddings."""
         return self.language_model.get_input_embeddings()
 
-    @torch.no_grad()
     def encode_audio(self, input_features: torch.Tensor, input_features_mask: torch.Tensor) -> EncodedAudio:
-        """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads; not trained."""
+        """Features (W, M, F), or samples (W, F), with mask (W, F) -> what the adapter reads.
+
+        Without gradients, unless the encoder has updates that are trained.
+        """
         features = input_features.to(device=self.device, dtype=self.audio_tower.dtype)
-        states, mask = run_tower(self.audio_tower, features, input_features_mask.to(self.device), self.config)
-        return self.multi_modal_projector.reduce(states, mask)
+        with nullcontext() if self.config.encoder_lora else torch.no_grad():
+            states, mask = run_tower(self.audio_tower, features, input_features_mask.to(self.device), self.config)
+            return self.multi_modal_projector.reduce(states, mask)
 
     def project(self, encoded: EncodedAudio) -> tuple[torch.Tensor, torch.Tensor]:
         """What `encode_audio` returns -> vectors (W, N, D) in float32 and their mask (W, N)."""

@@ -20,6 +20,7 @@ from speechllm import hub
 from speechllm.errors import SpeechLLMError
 from speechllm.models.configuration import SpeechLLMConfig, default_audio_layers
 from speechllm.models.encoder import encode, hears_waveform, take_encoder
+from speechllm.models.lora import add_encoder_lora
 
 HOP = 160
 """Samples a log-mel frame."""
@@ -58,10 +59,10 @@ def load_tower(config: SpeechLLMConfig, dtype: torch.dtype | str) -> Any:
     Raises:
         SpeechLLMError: one is not supported, or the two do not go together.
     """
-    tower = take_encoder(AutoModel.from_pretrained(hub.resolve(config.encoder), dtype=dtype))
+    tower = _load(config.encoder, config, dtype)
     if not config.paralinguistic_encoder:
         return tower
-    other = take_encoder(AutoModel.from_pretrained(hub.resolve(config.paralinguistic_encoder), dtype=dtype))
+    other = _load(config.paralinguistic_encoder, config, dtype)
     taps, depth = len(config.audio_layers or []), other.config.num_hidden_layers
     if config.paralinguistic_layers is None:
         config.paralinguistic_layers = default_audio_layers(depth, taps)
@@ -71,6 +72,14 @@ def load_tower(config: SpeechLLMConfig, dtype: torch.dtype | str) -> Any:
             f"paralinguistic_layers {layers}: give {taps} of 1 to {depth}, one for each of audio_layers"
         )
     return DualEncoder(tower, other)
+
+
+def _load(reference: str, config: SpeechLLMConfig, dtype: torch.dtype | str) -> Any:
+    """One encoder, frozen, and the low-rank updates of it that are trained, if any."""
+    encoder = take_encoder(AutoModel.from_pretrained(hub.resolve(reference), dtype=dtype)).requires_grad_(False)
+    if config.encoder_lora:
+        add_encoder_lora(encoder, config.encoder_lora)
+    return encoder
 
 
 def run_tower(

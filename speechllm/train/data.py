@@ -82,7 +82,10 @@ def pair_up(
 
 
 class AudioStore:
-    """What the adapter reads of each utterance, computed once and kept while there is room: the encoder is frozen."""
+    """What the adapter reads of each utterance.
+
+    Computed once and kept while there is room, where the encoder is frozen and hears the same each time.
+    """
 
     reader: ClassVar[type[Reader]] = Reader
 
@@ -94,11 +97,11 @@ class AudioStore:
         disk: FeatureCache | None = None,
         augmentation: Recipe | None = None,
     ) -> None:
-        self._changes = augmentation is not None
+        self._anew = augmentation is not None or bool(model.config.encoder_lora)
         self._model = model
         self._reader = self.reader(processor, augmentation)
         self._disk = disk
-        self._room = max_bytes
+        self._room = 0 if self._anew else max_bytes
         self._kept: dict[str, Windows] = {}
         self._frames: dict[str, list[int]] = {}
         self._broken: set[str] = set()
@@ -123,7 +126,7 @@ class AudioStore:
         """Whether the clip is encoded already, in memory or on disk."""
         if utterance.id in self._kept:
             return True
-        return self._disk is not None and not self._changes and self._disk.holds(utterance)
+        return self._disk is not None and not self._anew and self._disk.holds(utterance)
 
     def sound(self, batch: Sequence[Example], following: Sequence[Example], tally: Tally) -> list[Example]:
         """A batch whose audio is at hand, while that of the `following` one is being read.
@@ -167,10 +170,8 @@ class AudioStore:
 
     def get(self, utterances: Sequence[Utterance]) -> EncodedAudio:
         """What the adapter reads, (W, L, R, K) and mask (W, R), of all windows of `utterances`, in order."""
-        if self._changes:
-            log_mel = [self._reader.features(utterance) for utterance in utterances]
-            states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
-            return states, mask
+        if self._anew:
+            return self._hear_once(utterances)
         missing = list({u.id: u for u in utterances if u.id not in self._kept}.values())
         fresh: dict[str, Windows] = {}
         for at in range(0, len(missing), ENCODER_BATCH):
@@ -205,10 +206,25 @@ class AudioStore:
             found.append(encoded)
         return found
 
+    def _hear(self, utterances: Sequence[Utterance]) -> tuple[EncodedAudio, list[list[torch.Tensor]]]:
+        """Runs the encoder; returns with it the features of each window of each clip."""
+        features = [self._reader.features(utterance) for utterance in utterances]
+        for utterance, windows in zip(utterances, features, strict=True):
+            self._frames[utterance.id] = [window.shape[-1] for window in windows]
+        return self._model.encode_audio(**pad_features([w for windows in features for w in windows])), features
+
+    def _hear_once(self, utterances: Sequence[Utterance]) -> EncodedAudio:
+        """The same for clips of which some may come several times: each of them runs through the encoder once."""
+        different = list({u.id: u for u in utterances}.values())
+        (states, mask), features = self._hear(different)
+        rows = iter(range(len(mask)))
+        rows_of = {u.id: [next(rows) for _ in windows] for u, windows in zip(different, features, strict=True)}
+        index = torch.tensor([row for u in utterances for row in rows_of[u.id]], device=mask.device)
+        return states[index], mask[index]
+
     def _run(self, utterances: Sequence[Utterance]) -> list[Encoded]:
         """Runs the encoder; what it gives goes to disk if it is kept there."""
-        log_mel = [self._reader.features(utterance) for utterance in utterances]
-        states, mask = self._model.encode_audio(**pad_features([w for windows in log_mel for w in windows]))
+        (states, mask), log_mel = self._hear(utterances)
         rows = iter(zip(states.cpu(), mask.sum(1).tolist(), strict=True))
         found = []
         for utterance, windows in zip(utterances, log_mel, strict=True):

@@ -64,6 +64,10 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
             "stages.micro_batch_seconds does not go with model.shard, which needs as many passes on every process; give"
             " micro_batch_size"
         )
+    if config.model.encoder_lora and config.data.feature_cache:
+        raise SpeechLLMError(
+            "data.feature_cache keeps what a frozen encoder writes; with model.encoder_lora it learns: leave one out"
+        )
     torch.manual_seed(config.seed)
     model = SpeechLLM.from_references(
         config.model.encoder,
@@ -74,6 +78,7 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         paralinguistic_encoder=config.model.paralinguistic_encoder,
         transcript=config.model.transcript,
         lora=asdict(config.model.lora) if config.model.lora else None,
+        encoder_lora=asdict(config.model.encoder_lora) if config.model.encoder_lora else None,
         train_llm=config.model.train_llm,
     )
     return model, SpeechLLMProcessor.for_config(model.config)
@@ -124,7 +129,8 @@ def prepare(
     projector = context.model.multi_modal_projector
     if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
         some = [Example(u) for u in utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]]
-        projector.calibrate(*context.audio.get([e.utterance for e in context.audio.sound(some, [], tally)]))
+        with torch.no_grad():
+            projector.calibrate(*context.audio.get([e.utterance for e in context.audio.sound(some, [], tally)]))
     return Run(
         config=config,
         model=context.model,

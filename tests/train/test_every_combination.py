@@ -25,6 +25,7 @@ ADAPTERS = {
     "convolution": {"type": "convolution", "convolutions": 1, "bottleneck_size": 32},
 }
 LLMS = {"frozen": {}, "lora": {"lora": {"where": "audio", "rank": 4}}, "full": {"train_llm": True}}
+LLMS["encoder_lora"] = {"encoder_lora": {"rank": 4}}
 OBJECTIVES_AND_TERMS = {
     "cross_entropy": {"objective": "cross_entropy"},
     "kl": {"objective": "distillation"},
@@ -160,6 +161,7 @@ def learn(context, examples, stage, steps, rate=0.01):
 COMBINATIONS = [
     *((adapter, "frozen", name) for adapter in ADAPTERS for name in ("cross_entropy", "kl", "on_policy")),
     *(("pooled", "lora", name) for name in ("cross_entropy", "kl", "on_policy")),
+    *(("pooled", "encoder_lora", name) for name in ("cross_entropy", "kl")),
     *(("pooled", "full", name) for name in ("cross_entropy", "kl")),
     *(("pooled", "frozen", name) for name in OBJECTIVES_AND_TERMS if name not in ("cross_entropy", "kl", "on_policy")),
 ]

@@ -29,6 +29,19 @@ def test_a_run_killed_at_any_step_ends_as_if_it_had_not_been(call, whole, resuma
     assert_same(fit(config, corpus), whole)
 
 
+def test_a_run_whose_encoder_learns_ends_as_if_it_had_not_been_killed(resumable, corpus, monkeypatch, tmp_path):
+    def config(name):
+        return resumable(tmp_path / name, model={"encoder_lora": {"rank": 2, "dropout": 0.3}})
+
+    whole = fit(config("whole"), corpus)
+    assert any("audio_tower" in name for name in whole[0])
+    with monkeypatch.context() as patch:
+        kill_at(patch, 6)
+        with pytest.raises(Killed):
+            fit(config("cut"), corpus)
+    assert_same(fit(config("cut"), corpus), whole)
+
+
 def test_a_run_killed_again_and_again_ends_too(whole, resumable, corpus, monkeypatch, tmp_path):
     config = resumable(tmp_path, save_every=1)
     for call in (2, 1, 1, 3):
