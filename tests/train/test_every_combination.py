@@ -23,9 +23,10 @@ ADAPTERS = {
     "qformer": {"type": "qformer", "queries": 10, "blocks": 1, "size": 32, "heads": 2, "ffn_size": 64, "dropout": 0.0},
     "stack": {"type": "stack", "stack": 2, "hidden_size": 64},
     "convolution": {"type": "convolution", "convolutions": 1, "bottleneck_size": 32},
+    "decoder": {"type": "decoder", "queries": 10},
 }
 LLMS = {"frozen": {}, "lora": {"lora": {"where": "audio", "rank": 4}}, "full": {"train_llm": True}}
-LLMS["encoder_lora"] = {"encoder_lora": {"rank": 4}}
+LLMS |= {"encoder_lora": {"encoder_lora": {"rank": 4}}}
 OBJECTIVES_AND_TERMS = {
     "cross_entropy": {"objective": "cross_entropy"},
     "kl": {"objective": "distillation"},
@@ -159,11 +160,10 @@ def learn(context, examples, stage, steps, rate=0.01):
 
 
 COMBINATIONS = [
-    *((adapter, "frozen", name) for adapter in ADAPTERS for name in ("cross_entropy", "kl", "on_policy")),
+    *((adapter, "frozen", name) for adapter in ADAPTERS for name in OBJECTIVES_AND_TERMS),
     *(("pooled", "lora", name) for name in ("cross_entropy", "kl", "on_policy")),
     *(("pooled", "encoder_lora", name) for name in ("cross_entropy", "kl")),
     *(("pooled", "full", name) for name in ("cross_entropy", "kl")),
-    *(("pooled", "frozen", name) for name in OBJECTIVES_AND_TERMS if name not in ("cross_entropy", "kl", "on_policy")),
 ]
 
 
@@ -187,7 +187,10 @@ def test_32_clips_are_driven_to_the_floor(adapter, llm, name, clips, warmed_up):
     before = right(context, examples)
     assert before < 24, "so far it guesses"
     stage = StageConfig(steps=1, prompts=prompts, **OBJECTIVES_AND_TERMS[name])
-    steps, rate = (60, 0.003) if llm == "full" else (15 if name == "grpo" else 45, 0.01)
+    # Weights of a model, the LLM's or the decoder's, take smaller steps than fresh ones: at 0.01 they collapse.
+    steps, rate = (60, 0.003) if llm == "full" or adapter == "decoder" else (45, 0.01)
+    if name == "grpo":
+        steps = 15
     losses = learn(context, examples, stage, steps, rate)
     if name != "grpo":  # whose loss says nothing: advantages sum to zero
         lowest = floor(name, context, examples)
