@@ -1,4 +1,4 @@
-"""Decoding of many text prompts at once: what `model.generate` writes, several times as fast on padded batches.
+"""Decoding of many prompts at once: what `model.generate` writes, several times as fast on padded batches.
 
 Four things make the difference: prompts of similar length run together, longest first; a reply that has ended leaves
 the batch at once and the next prompt takes its place (iteration-level scheduling, Orca, OSDI 2022); the keys and values
@@ -127,6 +127,10 @@ def supports_fast_decoding(model: Any) -> bool:
     )
 
 
+Read = Callable[..., Any]
+"""Calls the model with prompts: their numbers, then keyword arguments, `input_ids` (rows, tokens) among them."""
+
+
 class Decoder:
     """Decodes with one model; see the module.
 
@@ -134,10 +138,21 @@ class Decoder:
         model: a causal LLM for which `supports_fast_decoding` holds.
         stops: ids that end a reply.
         batch_size: replies in the making at any time.
+        read: how prompts are read; default: by the model, as they are.
+        placeholder: an id that stands for other things in other prompts; what prompts share ends before it.
     """
 
-    def __init__(self, model: Any, stops: Sequence[int], batch_size: int) -> None:
+    def __init__(
+        self,
+        model: Any,
+        stops: Sequence[int],
+        batch_size: int,
+        read: Read | None = None,
+        placeholder: int | None = None,
+    ) -> None:
         self._model = model
+        self._reads = read or (lambda numbers, **inputs: model(**inputs))
+        self._placeholder = placeholder
         self._stops = set(stops)
         self._batch_size = batch_size
         self._layers = model.config.get_text_config().num_hidden_layers
@@ -173,7 +188,7 @@ class Decoder:
     ) -> list[list[int]]:
         self._choose = choose
         self._limit = max_new_tokens
-        self._prefix = _common_prefix(prompts) if len(prompts) > 1 else 0
+        self._prefix = _common_prefix(prompts, self._placeholder) if len(prompts) > 1 else 0
         self._prefix_cache = self._read_prefix(prompts[0][: self._prefix]) if self._prefix else None
         waiting = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         replies: dict[int, list[int]] = {}
@@ -227,7 +242,8 @@ class Decoder:
                 k, v = (t[:, :, : self._prefix].expand(len(rests), -1, -1, -1) for t in (read.keys, read.values))
                 layer.update(k, v)
             visible = torch.nn.functional.pad(visible, (self._prefix, 0), value=True)
-        out = self._model(
+        out = self._reads(
+            list(prompts),
             input_ids=ids,
             attention_mask=visible[:, None],
             position_ids=(at[None, :] - padding[:, None]).clamp(min=0) + self._prefix,
@@ -285,11 +301,11 @@ def _close_gaps(cache: RoomyCache, padding: torch.Tensor, prefix: int) -> None:
             states.scatter_(2, index, moved)
 
 
-def _common_prefix(prompts: Sequence[Sequence[int]]) -> int:
-    """Tokens that all prompts begin with; each keeps at least one of its own."""
+def _common_prefix(prompts: Sequence[Sequence[int]], placeholder: int | None = None) -> int:
+    """Tokens that all prompts begin with, up to a placeholder; each keeps at least one of its own."""
     first, last = min(map(list, prompts)), max(map(list, prompts))
     limit = min(map(len, prompts)) - 1
-    return next((k for k in range(limit) if first[k] != last[k]), limit)
+    return next((k for k in range(limit) if first[k] != last[k] or first[k] == placeholder), limit)
 
 
 def _chooser(temperature: float, top_p: float) -> Callable[[torch.Tensor], torch.Tensor]:

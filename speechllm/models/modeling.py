@@ -247,14 +247,31 @@ class SpeechLLM(PreTrainedModel):
         encoded_audio: EncodedAudio | None = None,
     ) -> torch.Tensor:
         """Token embeddings (B, S, D) with audio vectors where the placeholders stand."""
-        is_audio = input_ids == self.config.audio_token_id
-        # The placeholder may have no row in the embedding table; any other id does, its embedding is replaced.
-        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_audio, 0))
         if encoded_audio is None:
             if input_features is None or input_features_mask is None:
                 raise SpeechLLMError("the prompt holds audio placeholders but no input_features were given")
             encoded_audio = self.encode_audio(input_features, input_features_mask)
-        return splice(embeddings, is_audio, *self.project(encoded_audio))
+        return self._spliced(input_ids, *self.project(encoded_audio))
+
+    def _spliced(self, input_ids: torch.Tensor, vectors: torch.Tensor, valid: torch.Tensor) -> torch.Tensor:
+        is_audio = input_ids == self.config.audio_token_id
+        # The placeholder may have no row in the embedding table; any other id does, its embedding is replaced.
+        embeddings = self.get_input_embeddings()(input_ids.masked_fill(is_audio, 0))
+        return splice(embeddings, is_audio, vectors, valid)
+
+    def read(self, input_ids: torch.Tensor, vectors: torch.Tensor, **kwargs: Any) -> CausalLMOutputWithPast:
+        """What the LLM returns for prompts whose audio is projected already: `forward` without the encoder's work.
+
+        Args:
+            input_ids: (B, S) with one placeholder for each audio vector.
+            vectors: (N, D), those that are valid of what `project` returns, in reading order.
+            kwargs: passed to the LLM.
+        """
+        if not len(vectors):
+            return self.language_model(input_ids=input_ids, **kwargs)
+        everything = torch.ones(1, len(vectors), dtype=torch.bool, device=vectors.device)
+        with self._hearing(input_ids):
+            return self.language_model(inputs_embeds=self._spliced(input_ids, vectors[None], everything), **kwargs)
 
     def forward(
         self,

@@ -17,6 +17,9 @@ from speechllm.models.decoding import Decoder, supports_fast_decoding
 
 FinishReason = Literal["stop", "length"]
 
+Chunks = list[tuple[list[int], list[Sequence[Message]]]]
+"""Conversations that go together, and their numbers."""
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -95,7 +98,7 @@ class TextReplier:
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
-        self._check_context(ids, sampling)
+        _check_context(self.model, ids, sampling)
         stops = stop_ids(self.model, self.tokenizer, self.renderer)
         set_seed(sampling.seed)
         with progress.task(description, len(ids)) if description else nullcontext() as bar:
@@ -122,15 +125,6 @@ class TextReplier:
             finished(len(chosen))
         return [written[i] for i in range(len(ids))]
 
-    def _check_context(self, ids: list[list[int]], sampling: Sampling) -> None:
-        room = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
-        longest = max(map(len, ids))
-        if room and longest + sampling.max_new_tokens > room:
-            raise SpeechLLMError(
-                f"a prompt of {longest} tokens and a reply of {sampling.max_new_tokens} do not fit the LLM's context of"
-                f" {room}; shorten the prompt or lower max_new_tokens"
-            )
-
 
 class UntouchedReplier:
     """The LLM of a speech LLM as it was published, whatever training has done to it; conversations hold no audio."""
@@ -148,51 +142,84 @@ class UntouchedReplier:
 
 
 class SpeechReplier:
-    """A speech LLM; audio parts carry `path`, `url` or `audio`, and a `transcript` where the model takes one."""
+    """A speech LLM; audio parts carry `path`, `url` or `audio`, and a `transcript` where the model takes one.
 
-    def __init__(self, model: Any, processor: Any, batch_size: int = 64) -> None:
+    Args:
+        model: a `SpeechLLM`.
+        processor: its processor.
+        batch_size: replies in the making at any time, and clips that are encoded at once.
+        plain: as for `TextReplier`.
+    """
+
+    def __init__(self, model: Any, processor: Any, batch_size: int = 64, *, plain: bool = False) -> None:
         self._model = model
         self._processor = processor
         self._batch_size = batch_size
+        self._plain = plain
 
     def __call__(
         self, conversations: Sequence[Sequence[Message]], sampling: Sampling, description: str = "replies"
     ) -> list[Reply]:
         """See `Replier`."""
+        if not conversations:
+            return []
         self._model.eval()
-        tokenizer, renderer = self._processor.tokenizer, self._processor.renderer
-        return _reply_all(
-            self._model, tokenizer, renderer, self._processor, conversations, sampling, self._batch_size, description
+        stops = stop_ids(self._model, self._processor.tokenizer, self._processor.renderer)
+        lengths = [len(self._processor.renderer.prompt(messages)) for messages in conversations]
+        longest_first = sorted(range(len(conversations)), key=lambda i: -lengths[i])
+        chunks = [(chosen, [conversations[i] for i in chosen]) for chosen in _chunks(longest_first, self._batch_size)]
+        write = (
+            self._generate if self._plain or not supports_fast_decoding(self._model.language_model) else self._decode
         )
+        set_seed(sampling.seed)
+        with progress.task(description, len(conversations)) if description else nullcontext() as bar:
+            written = write(chunks, sampling, stops, bar.advance if bar else lambda n: None)
+        return [_finish(written[i], stops, self._processor.tokenizer) for i in range(len(conversations))]
 
+    def _generate(
+        self, chunks: Chunks, sampling: Sampling, stops: list[int], finished: Callable[[int], None]
+    ) -> dict[int, list[int]]:
+        """For LLMs whose caches the decoder does not know: batches of similar length, so that little is padding."""
+        written: dict[int, list[int]] = {}
+        for chosen, conversations in chunks:
+            inputs = self._processor(conversations).to(self._model.device)
+            ends = {"eos_token_id": stops, "pad_token_id": self._processor.tokenizer.pad_token_id}
+            out = self._model.generate(**inputs, **sampling.arguments(), **ends)
+            written |= dict(zip(chosen, out[:, inputs["input_ids"].shape[1] :].tolist(), strict=True))
+            finished(len(chosen))
+        return written
 
-def _reply_all(
-    model: Any,
-    tokenizer: Any,
-    renderer: PromptRenderer,
-    encode: Callable[[list[Sequence[Message]]], Any],
-    conversations: Sequence[Sequence[Message]],
-    sampling: Sampling,
-    batch_size: int,
-    description: str,
-) -> list[Reply]:
-    """Batches of similar length, longest first, so that little is padding; replies come back in the given order."""
-    stops = stop_ids(model, tokenizer, renderer)
-    lengths = [len(renderer.prompt(messages)) for messages in conversations]
-    replies: dict[int, Reply] = {}
-    set_seed(sampling.seed)
-    with progress.task(description, len(conversations)) if description else nullcontext() as bar:
-        for chosen in _chunks(sorted(range(len(conversations)), key=lambda i: -lengths[i]), batch_size):
-            inputs = encode([conversations[i] for i in chosen]).to(model.device)
-            out = model.generate(
-                **inputs, **sampling.arguments(), eos_token_id=stops, pad_token_id=tokenizer.pad_token_id
-            )
-            written = out[:, inputs["input_ids"].shape[1] :].tolist()
-            for i, ids in zip(chosen, written, strict=True):
-                replies[i] = _finish(ids, stops, tokenizer)
-            if bar:
-                bar.advance(len(chosen))
-    return [replies[i] for i in range(len(conversations))]
+    @torch.inference_mode()
+    def _decode(
+        self, chunks: Chunks, sampling: Sampling, stops: list[int], finished: Callable[[int], None]
+    ) -> dict[int, list[int]]:
+        """Audio becomes vectors first, then all prompts are read and answered together."""
+        placeholder = self._model.config.audio_token_id
+        order = [number for chosen, _ in chunks for number in chosen]
+        prompts: list[list[int]] = []
+        heard: list[torch.Tensor] = []
+        for _, conversations in chunks:
+            inputs = self._processor(conversations).to(self._model.device)
+            ids = [row[real.bool()] for row, real in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
+            prompts += [row.tolist() for row in ids]
+            heard += self._vectors(inputs).split([int((row == placeholder).sum()) for row in ids])
+
+        _check_context(self._model.language_model, prompts, sampling)
+
+        def read(numbers: list[int], input_ids: torch.Tensor, **kwargs: Any) -> Any:
+            return self._model.read(input_ids, torch.cat([heard[k] for k in numbers]), **kwargs)
+
+        decode = Decoder(self._model.language_model, stops, self._batch_size, read, placeholder)
+        drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
+        replies = decode(prompts, max_new_tokens=sampling.max_new_tokens, finished=finished, **drawn)
+        return dict(zip(order, replies, strict=True))
+
+    def _vectors(self, inputs: Any) -> torch.Tensor:
+        """(N, D), those of all audio of a batch in reading order."""
+        if "input_features" not in inputs:
+            return torch.empty(0, self._model.get_input_embeddings().weight.shape[1], device=self._model.device)
+        vectors, valid = self._model.get_audio_features(inputs["input_features"], inputs["input_features_mask"])
+        return vectors[valid]
 
 
 def stop_ids(model: Any, tokenizer: Any, renderer: PromptRenderer) -> list[int]:
@@ -200,6 +227,16 @@ def stop_ids(model: Any, tokenizer: Any, renderer: PromptRenderer) -> list[int]:
     own = getattr(model, "language_model", model).generation_config.eos_token_id
     ids = set(own) if isinstance(own, list) else {own} if own is not None else set()
     return sorted(ids | {tokenizer.convert_tokens_to_ids(renderer.end_of_turn)})
+
+
+def _check_context(language_model: Any, ids: list[list[int]], sampling: Sampling) -> None:
+    room = getattr(language_model.config.get_text_config(), "max_position_embeddings", None)
+    longest = max(map(len, ids))
+    if room and longest + sampling.max_new_tokens > room:
+        raise SpeechLLMError(
+            f"a prompt of {longest} tokens and a reply of {sampling.max_new_tokens} do not fit the LLM's context of"
+            f" {room}; shorten the prompt or lower max_new_tokens"
+        )
 
 
 def _finish(ids: list[int], stops: list[int], tokenizer: Any) -> Reply:

@@ -20,7 +20,7 @@ class Chat:
         chosen = compute_device(device)
         self.model = SpeechLLM.from_pretrained(checkpoint, device=chosen)
         self.processor = SpeechLLMProcessor.from_pretrained(checkpoint)
-        self._reply = SpeechReplier(self.model, self.processor)
+        self._reply = SpeechReplier(self.model, self.processor, plain=True)
         self._recogniser = Recogniser(self.model.config.encoder, chosen) if self.model.config.transcript else None
 
     def ask(

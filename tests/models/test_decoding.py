@@ -70,6 +70,7 @@ def test_common_prefix_leaves_each_prompt_something_of_its_own():
     assert _common_prefix([[1, 2], [1, 2]]) == 1
     assert _common_prefix([[1], [1, 2]]) == 0
     assert _common_prefix([[2, 1], [1, 2]]) == 0
+    assert _common_prefix([[1, 9, 3, 4], [1, 9, 3, 5]], placeholder=9) == 1
 
 
 def test_models_with_windows_are_left_to_generate():

@@ -42,6 +42,46 @@ def test_speech_is_answered_in_order_and_as_the_text_llm_where_there_is_none(spe
     assert SpeechReplier(*speech)([ask("Who?")], Sampling(6)) == TextReplier(*llm)([ask("Who?")], Sampling(6))
 
 
+LORA = {"rank": 4, "alpha": 8.0, "dropout": 0.0, "target_modules": "all-linear"}
+
+
+@pytest.mark.parametrize("lora", [None, {**LORA, "where": "audio"}, {**LORA, "where": "everywhere"}])
+@pytest.mark.parametrize("adapter", [{"type": "pooled", "vectors": 3}, {"type": "stack", "hidden_size": 8}])
+def test_speech_is_decoded_as_generate_does(encoder_reference, llm_reference, adapter, lora):
+    """Clips of other lengths, the same clip asked twice, two clips in one prompt, text alone; leaving and joining."""
+    torch.manual_seed(0)
+    model = SpeechLLM.from_references(encoder_reference, llm_reference, adapter, **({"lora": lora} if lora else {}))
+    for name, weight in model.adapter_state().items():
+        if "lora_B" in name:
+            weight.data.normal_(std=0.5)
+    model.language_model.generation_config.eos_token_id = list(range(0, 356, 8))
+    processor = SpeechLLMProcessor.for_config(model.config)
+    talk = [heard(hertz) for hertz in (200, 2000, 700, 200, 3000)]
+    talk += [ask(q, audio={"audio": tone(0.3, 500)}) for q in QUESTIONS]
+    talk += [ask(q) for q in QUESTIONS]
+    talk.append([{"role": "user", "content": [*heard(300)[-1]["content"], *heard(900)[-1]["content"]]}])
+    some = processor(talk[:5])
+    model.multi_modal_projector.calibrate(*model.encode_audio(some["input_features"], some["input_features_mask"]))
+    model.multi_modal_projector.set_text_scale(1.0)  # so loud that replies depend on what is heard
+    expected = SpeechReplier(model, processor, batch_size=1, plain=True)(talk, Sampling(12))
+    assert len({reply.text for reply in expected[:5]}) > 1
+    assert {reply.finish_reason for reply in expected} == {"stop", "length"}
+    for size in (1, 3, 64):
+        assert SpeechReplier(model, processor, batch_size=size)(talk, Sampling(12)) == expected
+
+
+def test_speech_is_written_with_generate_where_the_decoder_does_not_know_the_llm(speech, monkeypatch):
+    talk = [heard(200), ask("Who?"), heard(2000)]
+    fast = SpeechReplier(*speech)(talk, Sampling(6))
+    monkeypatch.setattr("speechllm.models.reply.supports_fast_decoding", lambda model: False)
+    monkeypatch.setattr("speechllm.models.reply.Decoder", None)
+    assert SpeechReplier(*speech)(talk, Sampling(6)) == fast
+
+
+def test_no_conversations_have_no_replies(speech, llm):
+    assert SpeechReplier(*speech)([], Sampling(6)) == TextReplier(*llm)([], Sampling(6)) == []
+
+
 def test_adapters_do_not_drop_out_while_they_answer(speech):
     model, processor = speech
     model.train()
@@ -111,6 +151,8 @@ def test_replies_that_are_compared_are_all_written_with_generate(llm, monkeypatc
         TextReplier(*llm)([ask("Who?")], Sampling(3))
 
 
-def test_a_reply_that_does_not_fit_the_context_is_an_error(llm):
+def test_a_reply_that_does_not_fit_the_context_is_an_error(llm, speech):
+    with pytest.raises(SpeechLLMError, match="do not fit the LLM's context of 512"):
+        SpeechReplier(*speech)([heard(300)], Sampling(600))
     with pytest.raises(SpeechLLMError, match="do not fit the LLM's context of 512; shorten the prompt or lower"):
         TextReplier(*llm)([ask("Who?")], Sampling(600))
