@@ -288,11 +288,18 @@ def forgetting(tmp_path) -> Path:
     return Path(shutil.copytree(EGS / "forgetting", tmp_path / "forgetting", ignore=shutil.ignore_patterns("run")))
 
 
-def test_every_arm_of_the_forgetting_laboratory_is_run_and_differs_from_all_others(forgetting, tmp_path):
-    commands = commands_of(forgetting / "run.sh", tmp_path, "all")
-    run = {Path(word).stem for command in commands if command[0] == "lab" for word in command if "/arms/" in word}
+@pytest.mark.parametrize("setting", ["every", "all"])
+def test_every_arm_of_the_forgetting_laboratory_is_run_and_differs_from_all_others(setting, forgetting, tmp_path):
+    commands = commands_of(forgetting / "run.sh", tmp_path, setting)
     arms = {path.stem: load_toml(path, TrainConfig) for path in (forgetting / "arms").glob("*.toml")}
-    assert run == arms.keys() - {"cross_model"}
+    run = []
+    for command in commands:
+        if command[:2] == ["lab", "run"]:
+            mine = [forgetting / "arms" / Path(word).name for word in command if "/arms/" in word]
+            changes = command[command.index("--set") + 1 :] if "--set" in command else []
+            assert all(load_toml(path, TrainConfig, changes) for path in mine), "the sizes fit the stages of the arm"
+            run += [path.stem for path in mine]
+    assert sorted(run) == sorted(arms.keys() - {"cross_model"})
     made = {Path(command[3]) for command in commands if command[0] == "targets" and command[2] == "train.jsonl"}
     assert {arms[name].data.targets for name in run} == made
     told = {json.dumps(asdict(config), default=str) for config in arms.values()}

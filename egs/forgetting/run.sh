@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Skill and forgetting of many ways to teach an LLM to hear. Usage: run.sh [quick|all] [CREMA_D [SAKURA]], where CREMA_D
-# is the corpus as its recipe reads it and SAKURA the folder of that benchmark; without them the speech is synthetic.
+# Skill and forgetting of many ways to teach an LLM to hear. Usage: run.sh [quick|every|all] [CREMA_D [SAKURA]]: three
+# arms on little data; every arm on the same; every arm on more, three seeds of the main ones. CREMA_D is the corpus as
+# its recipe reads it and SAKURA the folder of that benchmark; without them the speech is synthetic.
 # Run again after an interruption, it goes on where it stopped. OTHER_LLM=REFERENCE adds the arm cross_model.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -11,28 +12,29 @@ sakura=${3:-}
 llm=pypi:smollm2-135m-instruct
 encoder=pypi:whisper-tiny.en
 
+others=(sft_full experience_replay self_output_lora on_policy paraphrase selective self_output_cross_entropy)
+others+=(self_output_one_wording minimal_edit stm dropout pseudo_replay weight_decay)
+[ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
 case $setting in
-  quick)
-    train=240 test=12 forms=3 retention=quick main=(sft_lora self_output self_output_gated_lora) seeds=(0) others=()
+  quick | every)
+    size=quick train=240 test=12 forms=3 retention=quick seeds=(0) main=(sft_lora self_output self_output_gated_lora)
+    others=(sft kl "${others[@]}")
     sizes=(--set stages.0.steps=300 stages.1.steps=24 stages.1.batch_size=8 save_every=6)
     ;;
   all)
-    train=400 test=64 forms=16 retention=full main=(sft sft_lora self_output self_output_gated_lora kl) seeds=(0 1 2)
-    others=(sft_full dropout weight_decay experience_replay pseudo_replay paraphrase selective minimal_edit stm)
-    others+=(self_output_cross_entropy self_output_one_wording self_output_lora on_policy warmup_only)
-    [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
-    sizes=()
+    size=all train=400 test=64 forms=16 retention=full seeds=(0 1 2) main=(sft sft_lora self_output)
+    main+=(self_output_gated_lora kl) sizes=()
     ;;
   *)
-    echo "run.sh: $setting: say quick or all" >&2
+    echo "run.sh: $setting: say quick, every or all" >&2
     exit 2
     ;;
 esac
-# A folder a setting; paths that were given stay what they are.
+# A folder a size; paths that were given stay what they are.
 [ -z "$crema_d" ] || crema_d=$(realpath "$crema_d")
 [ -z "$sakura" ] || sakura=$(realpath "$sakura")
-mkdir -p "run/$setting${crema_d:+-crema_d}"
-cd "run/$setting${crema_d:+-crema_d}"
+mkdir -p "run/$size${crema_d:+-crema_d}"
+cd "run/$size${crema_d:+-crema_d}"
 here=../..
 
 # Made once: the corpus, and what the recogniser hears in it.
@@ -61,7 +63,7 @@ targets() {
 }
 targets gold gold
 targets self_output self_output
-if [ "$setting" = all ]; then
+if [ "$setting" != quick ]; then
   targets self_output_one_wording self_output
   targets gold_experience_replay gold experience_replay=0.05 --instructions "$here/instructions.jsonl"
   targets gold_pseudo_replay gold pseudo_replay=0.05
@@ -90,5 +92,9 @@ lab() { # ARM... -- SEED...
     --retention "$retention" --max-new-tokens 64 --form-questions "$forms" --targets test_targets.jsonl "${sizes[@]}"
 }
 lab "${main[@]}" -- "${seeds[@]}"
-[ ${#others[@]} -eq 0 ] || lab "${others[@]}" -- 0
+if [ "$setting" != quick ]; then
+  lab "${others[@]}" -- 0
+  [ "$size" = all ] || sizes=(--set stages.0.steps=300 save_every=60)
+  lab warmup_only -- 0 # it has one stage
+fi
 speechllm lab report arms
