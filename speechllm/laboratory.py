@@ -20,7 +20,7 @@ from speechllm.eval.asking import MODEL
 from speechllm.eval.evaluation import RECOGNISED, RESPONSES, RESULTS, evaluate
 from speechllm.eval.tasks import Task
 from speechllm.targets.records import TargetRecord
-from speechllm.train.keeping import CHECKPOINTS
+from speechllm.train.keeping import kept_checkpoints
 from speechllm.train.loop import train
 
 TRAINED = "checkpoint"
@@ -69,7 +69,7 @@ def run_arms(
 
 def checkpoints(run: Path) -> list[Path]:
     """Folders of the adapter checkpoints of a run, in the order of training; the last is the trained one."""
-    return [*sorted((run / CHECKPOINTS).glob("stage-*")), run / TRAINED]
+    return [*kept_checkpoints(run), run / TRAINED]
 
 
 def _trained(config: TrainConfig) -> bool:

@@ -157,7 +157,7 @@ class Decoder:
         self._batch_size = batch_size
         self._layers = model.config.get_text_config().num_hidden_layers
 
-    @torch.inference_mode()
+    @torch.no_grad()  # as in `SpeechLLM.generate`
     def __call__(
         self,
         prompts: Sequence[Sequence[int]],

@@ -356,7 +356,7 @@ class SpeechLLM(PreTrainedModel):
             return {"input_ids": input_ids}
         return {"inputs_embeds": self.embed(input_ids, input_features, input_features_mask, encoded_audio)}
 
-    @torch.inference_mode()
+    @torch.no_grad()  # not inference_mode: of a sharded LLM the buffers that it makes would be useless in training
     def generate(
         self,
         input_ids: torch.Tensor,

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 
 ROWS = 64
 """The order is chosen for about so many rows; others are right too."""
@@ -25,6 +26,7 @@ def can_pack(model: nn.Module) -> bool:
         weight is not None
         and weight.device.type == "cpu"
         and weight.dtype == torch.float32
+        and not isinstance(weight, DTensor)
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, "_linear_pointwise")
     )

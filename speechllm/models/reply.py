@@ -189,7 +189,7 @@ class SpeechReplier:
             finished(len(chosen))
         return written
 
-    @torch.inference_mode()
+    @torch.no_grad()  # as in `SpeechLLM.generate`
     def _decode(
         self, chunks: Chunks, sampling: Sampling, stops: list[int], finished: Callable[[int], None]
     ) -> dict[int, list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from speechllm.config import ModelConfig
@@ -48,7 +49,12 @@ def _quantise(language_model: Any, config: ModelConfig) -> None:
         raise SpeechLLMError(
             f"model.quantization: torchao is not installed ({error}); pip install speechllm[quantization]"
         ) from error
-    quantize_(language_model.get_decoder(), Int8WeightOnlyConfig())
+    quantize_(language_model.get_decoder(), Int8WeightOnlyConfig(), filter_fn=_is_frozen_linear)
+
+
+def _is_frozen_linear(module: nn.Module, name: str) -> bool:
+    """Not what LoRA has put beside the weights: that is trained."""
+    return isinstance(module, nn.Linear) and not any(p.requires_grad for p in module.parameters())
 
 
 def training_mode(model: SpeechLLM) -> None:

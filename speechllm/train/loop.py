@@ -62,9 +62,9 @@ def load(config: TrainConfig) -> Run:
     model, processor = build(config)
     sources = teachable(sources, processor)
     set_up(model.language_model, config.model, model.lora_gate)
-    model.to(ranks.device)
     if config.model.shard:
-        shard(model.language_model)
+        shard(model.language_model)  # before it moves: whole it may not fit on one device
+    model.to(ranks.device)
     context = make_context(config, model, processor)
     return prepare(config, context, sources, ranks, skipped=len(listed) - len(utterances_of(sources)))
 
@@ -81,7 +81,10 @@ def fit(run: Run, allowed: Sequence[str] = ()) -> None:
 
 def _fit_stages(run: Run, allowed: Sequence[str], request: StopRequest) -> None:
     position, optimizer_state = load_state(run.state_file, run.identity, run.model, allowed)
-    run.ranks.wait()
+    if run.ranks.sum(position.stage, position.step) != [run.ranks.count * k for k in (position.stage, position.step)]:
+        raise SpeechLLMError(
+            f"{run.state_file}: is not what the other processes find there; put `out` on a disk that all nodes share"
+        )
     if run.ranks.main:
         save_config(run.config, run.config_file)  # not before: the state may be refused as another config's
         cut_log(run.log_file, position)
@@ -151,6 +154,7 @@ def _fit_stage(
             if stop or (position.step % run.config.save_every == 0 and position.step < stage.steps):
                 _save(run, position, optimizer)
             if stop:
+                run.ranks.wait()  # until all is written: a launcher ends the others when the first is gone
                 raise _stopped(request, position, run.state_file)
     return position
 
@@ -181,7 +185,7 @@ def _validate(run: Run, validation: Validation, position: Position, log: Log) ->
     found = validation.measure()
     step = {"stage": position.stage, "step": position.step - 1}
     log.write({**step, "validation": found})
-    value = found[validation.config.measure]
+    value = run.ranks.of_main(found[validation.config.measure])
     if position.best is not None and not value < position.best:
         return replace(position, waited=position.waited + 1)
     if run.ranks.main:

@@ -8,6 +8,7 @@ of the mean over all its reply tokens. The frozen LLM may be sharded (FSDP2), wh
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -22,10 +23,33 @@ from speechllm.models.reply import compute_device
 T = TypeVar("T")
 
 
+def as_torchrun_does() -> None:
+    """Gives the tasks of a step of SLURM (`srun speechllm train`) the variables that torchrun would give them.
+
+    Whatever is set already stays: the variables of torchrun, also inside a task, go before.
+    """
+    tasks = os.environ.get("SLURM_STEP_NUM_TASKS", "1")
+    if "WORLD_SIZE" in os.environ or int(tasks) < 2:
+        return
+    first_node = re.match(r"([^\[,]+)(?:\[(\d+))?", os.environ["SLURM_STEP_NODELIST"])
+    assert first_node is not None
+    local, devices = int(os.environ["SLURM_LOCALID"]), torch.cuda.device_count()
+    told = {
+        "WORLD_SIZE": tasks,
+        "RANK": os.environ["SLURM_PROCID"],
+        "LOCAL_RANK": str(local % devices if devices else local),  # a task may see its own device only
+        "MASTER_ADDR": "".join(part or "" for part in first_node.groups()),
+        "MASTER_PORT": str(20_000 + int(os.environ["SLURM_JOB_ID"]) % 20_000),
+    }
+    for name, value in told.items():
+        os.environ.setdefault(name, value)
+
+
 class Ranks:
     """Which of how many processes this is; alone, every method is the identity."""
 
     def __init__(self, device: str = "cpu") -> None:
+        as_torchrun_does()
         self.count = int(os.environ.get("WORLD_SIZE", "1"))
         self._state = PartialState(cpu=device == "cpu") if self.count > 1 else None
         self.index: int = self._state.process_index if self._state else 0
@@ -50,6 +74,10 @@ class Ranks:
             return list(values)
         total: torch.Tensor = reduce(torch.tensor(values, dtype=torch.float64, device=self.device), "sum")
         return total.tolist()
+
+    def of_main(self, value: float) -> float:
+        """The main process's value, so that all decide alike where rounding differs."""
+        return self.sum(value if self.main else 0.0)[0]
 
     def sum_gradients(self, parameters: Iterable[torch.Tensor]) -> None:
         """Sums gradients over all processes, in one transfer; one that only some processes have is 0 on the others."""

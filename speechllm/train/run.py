@@ -64,6 +64,13 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
             "stages.micro_batch_seconds does not go with model.shard, which needs as many passes on every process; give"
             " micro_batch_size"
         )
+    if config.model.shard and config.data.teacher_cache:
+        raise SpeechLLMError(
+            "data.teacher_cache does not go with model.shard, which needs as many passes on every process, and what is"
+            " kept needs none: leave one out"
+        )
+    if config.model.quantization and config.model.train_llm:
+        raise SpeechLLMError("model.quantization and model.train_llm: whole numbers cannot be trained; leave one out")
     if config.model.encoder_lora and config.data.feature_cache:
         raise SpeechLLMError(
             "data.feature_cache keeps what a frozen encoder writes; with model.encoder_lora it learns: leave one out"

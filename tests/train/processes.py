@@ -29,7 +29,9 @@ def together(function, count=2):
 
 def _run(function, rank, count, port, queue):
     environment = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": count, "MASTER_ADDR": "127.0.0.1"}
-    os.environ.update({key: str(value) for key, value in {**environment, "MASTER_PORT": port}.items()})
+    # Of a forked process OpenMP's threads are gone; accelerate would ask for two, and the first product wait for ever.
+    environment |= {"MASTER_PORT": port, "OMP_NUM_THREADS": 1}
+    os.environ.update({key: str(value) for key, value in environment.items()})
     try:
         result = (True, function(rank))
     except BaseException:

@@ -4,6 +4,7 @@ from runs import Killed, fit, kill_at
 
 from speechllm import SpeechLLM
 from speechllm.train import loop
+from speechllm.train.keeping import kept_checkpoints
 from speechllm.train.state import Position
 
 
@@ -51,3 +52,10 @@ def test_a_run_that_goes_on_keeps_as_many(resumable, corpus, monkeypatch, tmp_pa
     assert kept(config) == ["stage-0-step-000002", "stage-0-step-000003"]
     fit(config, corpus)
     assert kept(config) == ["stage-1-step-000001", "stage-1-step-000002"]
+
+
+def test_stages_are_counted_not_spelt(tmp_path):
+    names = ["stage-9-step-000001", "stage-10-step-000001", "stage-10-step-000002"]
+    for name in reversed(names):
+        (tmp_path / "checkpoints" / name).mkdir(parents=True)
+    assert [path.name for path in kept_checkpoints(tmp_path)] == names

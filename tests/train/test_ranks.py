@@ -10,7 +10,8 @@ from runs import TWO_STAGES, context_of, log, run_of
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
 from speechllm.train.objectives import OBJECTIVES
-from speechllm.train.ranks import Ranks, shard
+from speechllm.train.ranks import Ranks, as_torchrun_does, shard
+from speechllm.train.state import Position, save_state
 from speechllm.train.steps import take_step
 
 TERMS = {"cross_entropy": 0.1, "kl": 1.0, "hidden_state": 1.0}
@@ -43,7 +44,9 @@ def test_two_ranks_of_four_are_one_of_eight_are_two_times_four(sharded, train_co
     settings = {"steps": 1, "batch_size": 8, "max_grad_norm": 1e9, "terms": TERMS, "prompts": str(corpus.prompts)}
     settings |= {"max_new_tokens": 4, "group_size": 2}
     adapter = {"type": "pooled", "vectors": 10, "hidden_size": 16, "dropout": 0.0}
-    stages = [{"objective": objective, **settings} for objective in OBJECTIVES]
+    # Of a sharded LLM the first pass makes the buffers; one that only writes must not make them useless in training.
+    first = sorted(OBJECTIVES, key=lambda name: name != "on_policy")
+    stages = [{"objective": objective, **settings} for objective in first]
     config = train_config(tmp_path, stages=stages, adapter=adapter, data={"transcript_dropout": 0.5})
     whole = gradients(config, corpus, 8, Ranks())
     accumulated = gradients(config, corpus, 4, Ranks())
@@ -141,3 +144,50 @@ def test_a_gradient_that_only_one_rank_has_is_summed_and_one_that_none_has_stays
         return [None if p.grad is None else p.grad.tolist() for p in parameters]
 
     assert together(summed) == [[[3.0, 3.0], None, [5.0]]] * 2
+
+
+def test_ranks_that_stand_at_different_steps_are_told_to_share_the_folder(resumable, corpus, tmp_path):
+    def train(rank):
+        here = tmp_path / str(rank)  # as on two nodes without a common disk
+        if rank == 0:
+            one = resumable(here, stages=[s | {"batch_size": 4} for s in TWO_STAGES])
+            run = run_of(one, corpus)
+            run.ranks.main = True
+            save_state(run.state_file, run.identity, Position(0, 2), run.model, None)
+        try:
+            loop.train(resumable(here, stages=[s | {"batch_size": 4} for s in TWO_STAGES]))
+        except SpeechLLMError as error:
+            return str(error)
+        return "done"
+
+    assert all("put `out` on a disk that all nodes share" in told for told in together(train))
+
+
+@pytest.mark.parametrize("task", [0, 3])
+def test_tasks_of_slurm_are_ranks(task, monkeypatch):
+    """Of srun without torchrun: two nodes with two tasks each."""
+    for name in ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    values = {"STEP_NUM_TASKS": 4, "PROCID": task, "LOCALID": task % 2, "STEP_NODELIST": "gpu[07-08,11]", "JOB_ID": 5}
+    for name, value in values.items():
+        monkeypatch.setenv(f"SLURM_{name}", str(value))
+    as_torchrun_does()
+    assert [os.environ[n] for n in ("WORLD_SIZE", "RANK", "LOCAL_RANK")] == ["4", str(task), str(task % 2)]
+    assert (os.environ["MASTER_ADDR"], os.environ["MASTER_PORT"]) == ("gpu07", "20005")
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "9")
+    as_torchrun_does()
+    assert os.environ["WORLD_SIZE"] == "4", "what torchrun says goes before"
+
+
+def test_one_task_of_slurm_is_no_rank(monkeypatch):
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    as_torchrun_does()
+    assert "WORLD_SIZE" not in os.environ
+
+
+def test_a_teacher_cache_does_not_go_with_a_sharded_llm(train_config, tmp_path):
+    config = train_config(tmp_path, data={"teacher_cache": "teacher"})
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, shard=True))
+    with pytest.raises(SpeechLLMError, match="data.teacher_cache does not go with model.shard"):
+        loop.train(config)

@@ -9,8 +9,13 @@ import torch
 from speechllm.config import StageConfig
 from speechllm.data.describe import describe_attributes
 from speechllm.errors import SpeechLLMError
+from speechllm.models.adapters import num_vectors
+from speechllm.models.encoder import WINDOW_S
 from speechllm.train.data import Example
 from speechllm.train.objectives.base import Context
+
+FRAMES_A_SECOND = 50
+"""That the encoders write."""
 
 
 class EmbeddingAlignment:
@@ -29,6 +34,8 @@ class EmbeddingAlignment:
         self._stage = stage
         embeddings = context.model.get_input_embeddings().weight.detach()
         self._blank = context.processor.tokenizer(" ", add_special_tokens=False)["input_ids"][-1]
+        # An adapter may have fewer vectors for a short clip: there the description is cut, whatever else is in the batch.
+        self._most = num_vectors(context.model.config.adapter, round(WINDOW_S * FRAMES_A_SECOND))
         self._size = float(embeddings.float().square().mean())
 
     def __call__(self, batch: Sequence[Example], step: int) -> tuple[torch.Tensor, int]:
@@ -48,20 +55,24 @@ class EmbeddingAlignment:
         for example in batch:
             tokens = self._tokens(example)
             for _ in self._context.audio.frames(example.utterance):
-                room = int(valid[window].sum()) if self._stage.align_to == "transcript" else valid.shape[1]
-                if len(tokens) > room:
-                    what = "its words take" if self._stage.align_to == "transcript" else "its attributes take"
-                    raise SpeechLLMError(
-                        f"{example.utterance.id}: {what} {len(tokens)} tokens but the adapter"
-                        f" has {room} vectors; give it more (vectors, queries)"
-                        + (" or name fewer in data.attributes" if self._stage.align_to == "attributes" else "")
-                    )
-                at = 0 if self._stage.align_to == "attributes" else room - len(tokens)
-                ids[window, at : at + len(tokens)] = torch.tensor(tokens, dtype=torch.long)
-                if self._stage.align_to == "transcript":
-                    taught[window, :at] = False
+                room = int(valid[window].sum())
+                if self._stage.align_to == "attributes":
+                    self._check_room(example, "attributes take", len(tokens), self._most)
+                    ids[window, : min(room, len(tokens))] = torch.tensor(tokens[:room], dtype=torch.long)
+                else:
+                    self._check_room(example, "words take", len(tokens), room)
+                    ids[window, room - len(tokens) : room] = torch.tensor(tokens, dtype=torch.long)
+                    taught[window, : room - len(tokens)] = False
                 window += 1
         return ids, taught
+
+    @staticmethod
+    def _check_room(example: Example, what: str, tokens: int, room: int) -> None:
+        if tokens > room:
+            raise SpeechLLMError(
+                f"{example.utterance.id}: its {what} {tokens} tokens but the adapter has {room} vectors; give it more"
+                " (vectors, queries)" + (" or name fewer in data.attributes" if what.startswith("attributes") else "")
+            )
 
     def _tokens(self, example: Example) -> list[int]:
         u = example.utterance
