@@ -72,7 +72,7 @@ def write_checkpoint(
     with folder_aside(folder) as aside:
         model.save_pretrained(aside)
         processor.save_pretrained(aside)
-        (aside / FACTS).write_text(json.dumps(told, indent=2), encoding="utf-8")
+        (aside / FACTS).write_text(json.dumps(told, indent=2, default=str), encoding="utf-8")  # paths
         (aside / CARD).write_text(model_card(model.config, told, {}), encoding="utf-8")
     return folder
 

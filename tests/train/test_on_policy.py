@@ -1,6 +1,7 @@
 """Objectives over what the model itself writes; how they are summed is tested with the model."""
 
 import dataclasses
+import json
 
 import pytest
 import torch
@@ -154,3 +155,14 @@ def test_grpo_without_what_it_needs_is_one_clear_error(context, corpus, batch):
     other = dataclasses.replace(batch[0], target=batch[0].target.model_copy(update={"prompt_id": "age"}))
     with pytest.raises(SpeechLLMError, match=r"its prompt 'age' is not in .*prompts\.jsonl; give the file"):
         grpo(context, corpus).verdicts([other], ["low"] * 4)
+
+
+@pytest.mark.parametrize("objective", ["on_policy", "grpo"])
+def test_a_run_that_writes_its_own_replies_ends_in_a_checkpoint(objective, train_config, corpus, tmp_path):
+    """With recomputed activations, whose arithmetic cannot be counted in inference mode, and a path in its stage."""
+    stage = {"objective": objective, "steps": 2, "batch_size": 4, "prompts": str(corpus.prompts), "max_new_tokens": 4}
+    config = train_config(tmp_path, stages=[stage | {"group_size": 2}])
+    config = dataclasses.replace(config, model=dataclasses.replace(config.model, activation_checkpointing=True))
+    folder = loop.train(config)
+    facts = json.loads((folder / "training.json").read_text(encoding="utf-8"))
+    assert facts["stages"][0]["prompts"] == str(corpus.prompts)

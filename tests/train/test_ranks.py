@@ -189,5 +189,5 @@ def test_one_task_of_slurm_is_no_rank(monkeypatch):
 def test_a_teacher_cache_does_not_go_with_a_sharded_llm(train_config, tmp_path):
     config = train_config(tmp_path, data={"teacher_cache": "teacher"})
     config = dataclasses.replace(config, model=dataclasses.replace(config.model, shard=True))
-    with pytest.raises(SpeechLLMError, match="data.teacher_cache does not go with model.shard"):
+    with pytest.raises(SpeechLLMError, match=r"data\.teacher_cache does not go with model\.shard"):
         loop.train(config)

@@ -34,7 +34,7 @@ class EmbeddingAlignment:
         self._stage = stage
         embeddings = context.model.get_input_embeddings().weight.detach()
         self._blank = context.processor.tokenizer(" ", add_special_tokens=False)["input_ids"][-1]
-        # An adapter may have fewer vectors for a short clip: there the description is cut, whatever else is in the batch.
+        # Some adapters have fewer vectors for a short clip: there the description is cut, whatever shares its batch.
         self._most = num_vectors(context.model.config.adapter, round(WINDOW_S * FRAMES_A_SECOND))
         self._size = float(embeddings.float().square().mean())
 
