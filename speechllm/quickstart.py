@@ -19,6 +19,7 @@ import transformers
 from speechllm import __version__, hub, progress, stages
 from speechllm.config import DataConfig, EvaluationConfig, ModelConfig, QuickstartConfig, StageConfig, TrainConfig
 from speechllm.data.describe import DescriptionStyle
+from speechllm.data.jsonl import text_lines
 from speechllm.data.manifest import Utterance, read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, read_prompts
 from speechllm.data.synthetic import make_corpus
@@ -89,7 +90,7 @@ def quickstart(out: Path, config: QuickstartConfig) -> dict[str, Any]:
             )
     results = evaluated.results | facts(out, config, scored, seconds, manifests)
     write_json(results, out / "results.json")
-    log = [json.loads(line) for line in (out / LOG).read_text(encoding="utf-8").splitlines()]
+    log = [json.loads(line) for line in text_lines(out / LOG)]
     write_report(out / "report.html", results, log, clips(evaluated.answers), title="speechllm quickstart")
     print_table(results)
     return results
@@ -142,7 +143,7 @@ def facts(
     """What was run, on what, and how long it took."""
     train_set, test_set = (read_manifest(manifest) for manifest in manifests)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    kept = set((out / "prompts.jsonl").read_text(encoding="utf-8").splitlines())
+    kept = set(text_lines(out / "prompts.jsonl"))
     return {
         "seconds": seconds,
         "total_seconds": round(sum(seconds.values()), 2),

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, TypeVar, get_args, get_origin
@@ -107,6 +108,15 @@ def whole_lines(path: Path) -> list[bytes]:
         with path.open("r+b") as file:
             file.truncate(len(whole))
     return whole.splitlines()
+
+
+def text_lines(path: Path) -> list[str]:
+    """The lines of a JSON Lines file, parted where they were written: in a string U+2028 or U+0085 may stand as it is.
+
+    Raises:
+        OSError, UnicodeDecodeError: it cannot be read.
+    """
+    return [line.decode("utf-8") for line in path.read_bytes().removeprefix(BOM_UTF8).splitlines()]
 
 
 def write_jsonl(path: Path, records: Iterable[BaseModel]) -> int:

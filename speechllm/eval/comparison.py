@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechllm.data.jsonl import text_lines
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CASCADE, CEILING, MODEL, responses_path
 from speechllm.eval.evaluation import ANSWERS, RESPONSES, RESULTS
@@ -215,7 +216,7 @@ def _examples(run: Run) -> Iterator[dict[str, Any]]:
 def _judged(folder: Path, task: str, said: Sequence[str | None] | None) -> list[dict[str, Any]]:
     path = responses_path(folder / RESPONSES, task, MODEL)
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        rows = [json.loads(line) for line in text_lines(path)]
         told = [{key: row[key] for key in ("id", "task", "prompt", "label", "audio", "response")} for row in rows]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise SpeechLLMError(f"{path}: holds no replies ({error!r}); run speechllm eval again") from error

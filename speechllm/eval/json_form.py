@@ -24,7 +24,7 @@ def parse_json(reply: str) -> Any | None:
     fenced = _FENCE.match(reply)
     try:
         value = json.loads(fenced[1] if fenced else reply.strip())
-    except ValueError:
+    except (ValueError, RecursionError):  # thousands of brackets, from a model that repeats itself
         return None
     return value if isinstance(value, dict | list) else None
 
@@ -36,6 +36,8 @@ def find_json(reply: str) -> Any | None:
             return json.JSONDecoder().raw_decode(reply, start.start())[0]
         except ValueError:
             continue
+        except RecursionError:
+            return None
     return None
 
 

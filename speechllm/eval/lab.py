@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from speechllm.data.jsonl import text_lines
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CEILING, MODEL
 from speechllm.eval.evaluation import RESPONSES, RESULTS
@@ -124,7 +125,7 @@ def _seconds(run: Path) -> float | None:
     log, stages = run / "log.jsonl", _read(run / "config.json")["stages"]
     if not log.exists():
         return None
-    steps = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    steps = [json.loads(line) for line in text_lines(log)]
     return sum(stages[step["stage"]]["batch_size"] / step["examples_per_second"] for step in steps if "loss" in step)
 
 
@@ -192,5 +193,5 @@ def examples(course: Course, questions: int = 1) -> list[dict[str, Any]]:
 
 
 def _line(path: Path, k: int) -> dict[str, Any] | None:
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    lines = text_lines(path) if path.exists() else []
     return dict(json.loads(lines[k])) if k < len(lines) else None

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from speechllm.data.jsonl import text_lines
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.figures import curve_figure, svg, validation_figure
 from speechllm.eval.table import number, part, percent
@@ -31,7 +32,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     """
     path = folder / LOG
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = text_lines(path)
     except (OSError, UnicodeDecodeError) as error:
         raise SpeechLLMError(f"{path}: cannot be read ({error}); name a folder that speechllm train wrote") from error
     entries = []

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.jsonl import written_aside
+from speechllm.data.jsonl import text_lines, written_aside
 from speechllm.train.run import Run
 from speechllm.train.state import Position
 from speechllm.train.trackers import Tracker, open_tracker, scalars
@@ -55,7 +55,7 @@ def cut_log(path: Path, position: Position) -> None:
         path.unlink(missing_ok=True)
     if not path.exists():
         return
-    entries = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    entries = [json.loads(line) for line in text_lines(path) if line.endswith("}")]
     kept = [e for e in entries if (e["stage"], e["step"]) < (position.stage, position.step)]
     with written_aside(path) as out:
         out.writelines(json.dumps(entry, ensure_ascii=False) + "\n" for entry in kept)

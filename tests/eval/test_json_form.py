@@ -3,7 +3,7 @@ import pytest
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.eval.hearing import Answers, score
-from speechllm.eval.json_form import json_tasks, parse_json
+from speechllm.eval.json_form import find_json, json_tasks, parse_json
 from speechllm.eval.tasks import attribute_task
 from speechllm.models.reply import Reply
 
@@ -20,10 +20,17 @@ from speechllm.models.reply import Reply
         ('"a"', None),
         ("3", None),
         ("", None),
+        ("[" * 3000, None),
+        ('{"a":' * 3000, None),
     ],
 )
 def test_json_is_an_object_or_a_list_and_nothing_around_it(reply, value):
     assert parse_json(reply) == value
+
+
+@pytest.mark.parametrize("reply", ["[" * 3000, 'Well: {"a":' * 1 + '{"a":' * 3000])
+def test_thousands_of_brackets_hold_no_json(reply):
+    assert find_json(reply) is None
 
 
 @pytest.fixture

@@ -67,14 +67,19 @@ class Instructions:
 
     def strict(self, response: str) -> list[bool]:
         """Which instructions the response follows as it is; an empty response follows none."""
-        return [bool(response.strip()) and bool(checker.check_following(response)) for checker in self._built]
+        return [bool(response.strip()) and _follows(checker, response) for checker in self._built]
 
     def loose(self, response: str, strict: Sequence[bool]) -> list[bool]:
         """Which instructions one of the eight variants follows (see `variants`); `strict` tells of the first."""
         others = [text for text in dict.fromkeys(variants(response)) if text != response and text.strip()]
-        return [
-            good or any(checker.check_following(text) for text in others) for checker, good in zip(self._built, strict)
-        ]
+        return [good or any(_follows(checker, text) for text in others) for checker, good in zip(self._built, strict)]
+
+
+def _follows(checker: Any, text: str) -> bool:
+    try:
+        return bool(checker.check_following(text))
+    except RecursionError:  # JSON was asked for, and thousands of brackets came, from a model that repeats itself
+        return False
 
 
 def _build(row: Row, checkers: Checkers, name: str, given: dict[str, Any], prompt: str) -> Any:

@@ -46,7 +46,8 @@ class Row:
                 continue
             if isinstance(value, list | dict):
                 raise SpeechLLMError(f"{self.where}: {name} is {type(value).__name__}, not text; give the response")
-            return str(value)
+            # Half of a pair of escapes is no character, and nothing could write it again.
+            return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         return None
 
     def need(self, field: str, kind: type | tuple[type, ...]) -> Any:
@@ -79,7 +80,10 @@ def read_rows(path: Path, inside: str | None = None) -> list[Row]:
     text = _decoded(path)
     if not text.strip():
         raise SpeechLLMError(f"{path}: is empty; expected responses as JSON lines, a JSON list or a JSON object")
-    return _document(path, text, inside) if _is_document(path, text, inside) else _lines(path, text)
+    rows = _document(path, text, inside) if _is_document(path, text, inside) else _lines(path, text)
+    if not rows:
+        raise SpeechLLMError(f"{path}: holds no responses; is it the right file?")
+    return rows
 
 
 def _decoded(path: Path) -> str:
@@ -102,7 +106,7 @@ def _is_document(path: Path, text: str, inside: str | None) -> bool:
         return True
     try:
         first = json.loads(lines[0])
-    except JSONDecodeError:
+    except (JSONDecodeError, RecursionError):
         return path.suffix != ".jsonl"  # a first line that is broken, or that an indented object begins with
     if len(lines) > 1:
         return False
@@ -121,6 +125,9 @@ def _lines(path: Path, text: str) -> list[Row]:
             value = json.loads(line)
         except JSONDecodeError as error:
             problems.append(f"{where}: is not JSON ({error.msg} at column {error.colno}; a truncated line?)")
+            continue
+        except RecursionError:
+            problems.append(f"{where}: is nested too deep to be a response")
             continue
         if isinstance(value, dict):
             rows.append(Row(value, where))
@@ -183,6 +190,8 @@ def _members(path: Path, text: str, start: int, line: int) -> Iterator[_Member]:
             raise JSONDecodeError("Extra data", text, end)
     except JSONDecodeError as error:
         raise SpeechLLMError(f"{path}:{error.lineno}: is not JSON ({error.msg}); is the file whole?") from error
+    except RecursionError as error:
+        raise SpeechLLMError(f"{path}:{line}: is nested too deep to be a response") from error
 
 
 def _skip(text: str, at: int) -> int:

@@ -76,7 +76,12 @@ def _hop(path: Path, header: Any) -> str:
 
 def _by_file(rows: Sequence[Row]) -> dict[str, Row]:
     """By the audio file's name without its folder, which differs between responses and questions."""
-    return {Path(name).name: row for name, row in by_id(rows, ("file",)).items()}
+    found: dict[str, Row] = {}
+    for name, row in by_id(rows, ("file",)).items():
+        if other := found.get(Path(name).name):
+            raise SpeechLLMError(f"{row.where}: {name} has the same file name as {other.where}; give each its own")
+        found[Path(name).name] = row
+    return found
 
 
 def _items(answers: dict[str, Row], questions: dict[str, Row] | None, hop: str) -> list[Item]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from whisper_normalizer.basic import BasicTextNormalizer
 
+from speechllm.data.jsonl import text_lines
 from speechllm.data.prompts import Prompt
 from speechllm.data.render import PromptRenderer, ask
 from speechllm.errors import SpeechLLMError
@@ -134,7 +135,7 @@ def read_instructions(path: Path) -> list[Item]:
     """
     items = []
     try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+        lines = text_lines(Path(path))
     except (OSError, UnicodeDecodeError) as error:
         raise SpeechLLMError(f"{path}: cannot be read ({error})") from error
     for number, line in enumerate(lines, 1):

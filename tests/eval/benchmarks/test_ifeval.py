@@ -34,6 +34,7 @@ CASES = [
     ("detectable_format:json_format", {}, '```json\n{"a": 1}\n```', 1, 1),
     ("detectable_format:json_format", {}, 'Here it is:\n{"a": 1}', 0, 1),
     ("detectable_format:json_format", {}, "{'a': 1}", 0, 0),
+    ("detectable_format:json_format", {}, "[" * 3000, 0, 0),  # of a model that repeats itself
     ("detectable_format:json_format", {}, "```\n７\n```", 0, 0),  # a full-width digit is no JSON
     ("detectable_format:multiple_sections", {"section_spliter": "Part", "num_sections": 2}, "Part 1\nPart 2", 1, 1),
     ("detectable_format:number_bullet_lists", {"num_bullets": 2}, "* one\n- two", 1, 1),

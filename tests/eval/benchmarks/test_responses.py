@@ -70,6 +70,10 @@ def test_rows_inside_an_object(tmp_path):
         ("r.json", '{\n"a": {},\n"b": 3}', r"r\.json:3: is int"),
         ("r.jsonl", b'{"id": 1}\n{"id": "caf\xe9"}\n', r"r\.jsonl:2: byte 0xe9 is not UTF-8"),
         ("r.jsonl", "\n \n", r"r\.jsonl: is empty"),
+        ("r.json", "[]", r"r\.json: holds no responses"),
+        ("r.json", "{}", r"r\.json: holds no responses"),
+        ("r.jsonl", '{"id": 1}\n' + '{"a":' * 3000, r"r\.jsonl:2: is nested too deep"),
+        ("r.json", "[\n" * 3000, r"r\.json:\d: is nested too deep"),
     ],
 )
 def test_damage_is_reported_with_its_line(tmp_path, name, content, said):
@@ -98,6 +102,11 @@ def test_a_response_is_text_or_missing(tmp_path):
     assert number.text("response") == "7"
     with pytest.raises(SpeechLLMError, match=r"r\.jsonl:3: response is list, not text"):
         wrong.text("response")
+
+
+def test_half_a_pair_of_escapes_is_no_character(tmp_path):
+    (row,) = read_rows(_file(tmp_path, "r.jsonl", '{"response": "so \\ud83d \\ud83d\\ude00"}'))
+    assert row.text("response") == "so \ufffd \U0001f600"
 
 
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)

@@ -42,6 +42,13 @@ def test_rule_based_judge(tmp_path):
     assert "no file of Gender, multi hop" in scored.notes
 
 
+def test_files_of_one_name_are_not_one_item(tmp_path):
+    answer = {"instruction": ASKED, "response": "b", "label": "(b) anger"}
+    path = _file(tmp_path, "m1.json", {"a/1.wav": answer, "b/1.wav": answer}, attribute="emotion", type="single")
+    with pytest.raises(SpeechLLMError, match=r"m1\.json:\d+: b/1\.wav has the same file name as .*m1\.json:\d+"):
+        SAKURA.score(Inputs([path], judge=RuleJudge()))
+
+
 def test_stored_judgements_and_what_is_neither(tmp_path):
     rows = _responses("x", "y", "z")
     for row, judgement in zip(rows.values(), [" Correct ", "incorrect", "partly correct"]):
