@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 
@@ -18,6 +19,7 @@ class AttributeName:
 
 LANGUAGES = {
     "zh": "Chinese",
+    "cmn": "Chinese",
     "nl": "Dutch",
     "en": "English",
     "fr": "French",
@@ -30,7 +32,7 @@ LANGUAGES = {
     "ru": "Russian",
     "es": "Spanish",
 }
-"""Names of languages by ISO 639-1 code."""
+"""Names of languages by ISO 639-1 code, and by the code that FLEURS has for Mandarin."""
 
 ATTRIBUTES: dict[str, AttributeName] = {
     "gender": AttributeName(
@@ -89,8 +91,13 @@ def unit(attribute: str) -> str:
     return known.unit if known else ""
 
 
-def extract_value(attribute: str, reply: str) -> str | None:
-    """The one value of `attribute` that `reply` names as a whole word, or None where it names none or several.
+def extract_value(attribute: str, reply: str, more: Iterable[str] = ()) -> str | None:
+    """The one value of `attribute` that `reply` names in whole words, or None where it names none or several.
+
+    Args:
+        attribute: one that has a closed set of values.
+        reply: in English.
+        more: values that occur beside that set. Long names go first: `very low` does not name `low` as well.
 
     Raises:
         KeyError: the attribute has no closed set of values.
@@ -98,6 +105,15 @@ def extract_value(attribute: str, reply: str) -> str | None:
     values = ATTRIBUTES[attribute].values
     if not values:
         raise KeyError(attribute)
-    words = set(re.findall(r"[a-z]+", reply.lower()))
-    named = [value for value, synonyms in values.items() if words & set(synonyms)]
-    return named[0] if len(named) == 1 else None
+    said = {value: (_words(value),) for value in more if value not in values} | values
+    names = [(name, value) for value, ways in said.items() for name in ways]
+    rest, named = f" {_words(reply)} ", set()
+    for name, value in sorted(names, key=lambda pair: -len(pair[0])):
+        if f" {name} " in rest:
+            named.add(value)
+            rest = rest.replace(f" {name} ", "  ")
+    return named.pop() if len(named) == 1 else None
+
+
+def _words(text: str) -> str:
+    return " ".join(re.findall("[a-z]+", text.lower()))

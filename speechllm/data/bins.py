@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.jsonl import explain, written_aside
 from speechllm.data.manifest import Attribute, Utterance
 from speechllm.errors import SpeechLLMError
@@ -73,6 +74,17 @@ WORDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 The rate comes from the text where there is one, since that counts every syllable, and else from the signal.
 """
+
+
+def values_among(attribute: str, occurring: Iterable[object]) -> tuple[str, ...]:
+    """What an attribute may be where these values occur: the five words if one is theirs, else those that are known.
+
+    Others that occur come after those that are known.
+    """
+    known = tuple(ATTRIBUTES[attribute].values) if attribute in ATTRIBUTES else ()
+    others = {str(value) for value in occurring} - set(known)
+    scale = WORDS[attribute][1] if attribute in WORDS else ()
+    return scale if others and others <= set(scale) else (*known, *sorted(others))
 
 
 def words_for(duration: float, attributes: dict[str, Attribute], limits: Limits) -> dict[str, str]:

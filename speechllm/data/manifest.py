@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ class Utterance(BaseModel):
     def value(self, attribute: str) -> Attribute | None:
         """What is known of an attribute; the language's name from its code, where that is all there is."""
         if attribute == "language" and "language" not in self.attributes and self.language:
-            return LANGUAGES.get(self.language[:2].lower())
+            return LANGUAGES.get(re.split("[-_]", self.language.lower())[0])
         return self.attributes.get(attribute)
 
     @model_validator(mode="after")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -11,6 +12,7 @@ from whisper_normalizer.basic import BasicTextNormalizer
 from whisper_normalizer.english import EnglishTextNormalizer
 
 from speechllm.data.attributes import extract_value
+from speechllm.data.bins import values_among
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE
 
@@ -19,7 +21,8 @@ def faithfulness(kind: str, utterance: Utterance, reply: str) -> float:
     """1 where the reply names the attribute's true value and no other, else 0; for transcripts 1 - WER, at least 0."""
     if kind == TRANSCRIBE:
         return max(0.0, 1.0 - word_error_rate([utterance.text or ""], [reply], utterance.language))
-    return float(extract_value(kind, reply) == utterance.value(kind))
+    true = utterance.value(kind)
+    return float(extract_value(kind, reply, values_among(kind, [] if true is None else [true])) == true)
 
 
 def word_error_rate(references: Sequence[str], hypotheses: Sequence[str], language: str | None = "en") -> float:
@@ -44,11 +47,12 @@ def word_errors(reference: str, hypothesis: str, language: str | None = "en") ->
 
 def _words(text: str, language: str) -> str:
     words = _normaliser(language)(text).strip()
-    return " ".join(words.replace(" ", "")) if language[:2] in UNSPACED else words
+    return " ".join(words.replace(" ", "")) if re.split("[-_]", language.lower())[0] in UNSPACED else words
 
 
-UNSPACED = frozenset({"zh", "ja", "th"})
-"""Languages that are written without spaces between words."""
+UNSPACED = frozenset({"zh", "cmn", "yue", "ja", "th", "lo", "my", "km"})
+"""Languages that are written without spaces between words: Chinese (also as FLEURS calls it), Japanese, Thai, Lao,
+Burmese, Khmer."""
 
 
 @lru_cache

@@ -112,6 +112,14 @@ def read_task(path: Path) -> Task:
     return Task(told.name, tuple(questions), extract, told.metric, told.version, rule=f"label {told.label}")
 
 
+SURROUNDINGS = {
+    "sound": "Which sound is there in the recording?",
+    "noise": "How much noise is there in the background: very low, low, medium, high or very high?",
+    "reverberation": "How much does the room reverberate: very low, low, medium, high or very high?",
+}
+"""What is asked about the surroundings, of which targets tell without being asked."""
+
+
 def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
     """A task for each attribute of a manifest, and recognition where it has text: one prompt a kind.
 
@@ -124,8 +132,12 @@ def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
     if prompts is not None:
         pool = read_prompts(prompts)
     else:
-        names = [name for name in ATTRIBUTES if any(u.value(name) is not None for u in utterances)]
-        pool = plain(built_in_prompts([TRANSCRIBE, *names], "en"))
+        # A raw number, such as 12.3 dB, is no answer that a reply could name; `speechllm measure` writes words beside it.
+        said = [
+            name for name in (*ATTRIBUTES, *SURROUNDINGS) if any(isinstance(u.value(name), str) for u in utterances)
+        ]
+        pool = plain(built_in_prompts([TRANSCRIBE, *(name for name in said if name in ATTRIBUTES)], "en"))
+        pool += [Prompt(id=name, kind=name, text=SURROUNDINGS[name]) for name in said if name in SURROUNDINGS]
     first = {prompt.kind: prompt for prompt in reversed(pool)}
     tasks = [attribute_task(kind, utterances, prompt) for kind, prompt in sorted(first.items())]
     if prompts is None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from speechllm.data.attributes import ATTRIBUTES, extract_value
+from speechllm.data.bins import values_among
 from speechllm.data.describe import describe
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE, Prompt
@@ -129,10 +130,8 @@ def attribute_task(kind: str, utterances: Sequence[Utterance], prompt: Prompt) -
     if kind == TRANSCRIBE:
         said = tuple(Question((u,), prompt, u.text) for u in utterances if u.text)
         return Task(kind, said, whole_reply, "wer", rule=WHOLE, open=True)
-    values = tuple(ATTRIBUTES[kind].values) if kind in ATTRIBUTES else ()
     asked = [(u, str(value)) for u in utterances if (value := u.value(kind)) is not None]
-    if not values:  # no closed set is known: what occurs here is the set
-        values = tuple(sorted({value for _, value in asked}))
+    values = values_among(kind, (value for _, value in asked))
     questions = tuple(Question((u,), prompt, value, values) for u, value in asked)
     return Task(kind, questions, named_value, rule="the reply names the true value and no other", open=True)
 
@@ -179,8 +178,9 @@ def whole_reply(question: Question, reply: str) -> str:
 def named_value(question: Question, reply: str) -> str | None:
     """The one value that the reply names as whole words: by the synonyms of a known attribute, else by the choices."""
     kind = question.prompt.kind
-    if kind in ATTRIBUTES and set(question.choices) <= set(ATTRIBUTES[kind].values):
-        return extract_value(kind, reply)
+    known = set(ATTRIBUTES[kind].values) if kind in ATTRIBUTES else set()
+    if known and (known >= set(question.choices) or known <= set(question.choices)):
+        return extract_value(kind, reply, question.choices)
     return named_choice(question, reply)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 from speechllm.data.attributes import ATTRIBUTES, extract_value
+from speechllm.data.bins import values_among
 from speechllm.targets.strategies.base import Item
 
 Verdict = Literal["empty", "truncated", "repetition", "refusal", "language", "leaked_metadata", "contradiction"]
@@ -92,8 +93,11 @@ def contradicts(item: Item, reply: str) -> bool:
     kind = item.prompt.kind
     if item.utterance is None or kind not in ATTRIBUTES or not ATTRIBUTES[kind].values:
         return False
-    true, named = item.utterance.value(kind), extract_value(kind, reply)
-    return true is not None and named is not None and named != true
+    true = item.utterance.value(kind)
+    if true is None:
+        return False
+    named = extract_value(kind, reply, values_among(kind, [true]))
+    return named is not None and named != true
 
 
 def rejected(found: Sequence[Verdict]) -> bool:

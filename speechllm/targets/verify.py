@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from speechllm.data.attributes import ATTRIBUTES, extract_value
+from speechllm.data.bins import values_among
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.data.render import ask
 from speechllm.data.score import word_error_rate
@@ -51,7 +52,7 @@ def _label(item: Item, reply: str) -> Verdict:
     if item.prompt.language == "zh" and known:
         named = [v for v in known if VALUES_ZH.get(v, v) in reply]
         return named == [value]
-    return extract_value(kind, reply) == value if value in known else None
+    return extract_value(kind, reply, values_among(kind, [value])) == value if known else None
 
 
 def words_match(items: Sequence[Item], replies: Sequence[str], writer: Writer) -> list[Verdict]:
