@@ -132,10 +132,9 @@ def manifest_tasks(manifest: Path, prompts: Path | None = None) -> list[Task]:
     if prompts is not None:
         pool = read_prompts(prompts)
     else:
-        # A raw number, such as 12.3 dB, is no answer that a reply could name; `speechllm measure` writes words beside it.
-        said = [
-            name for name in (*ATTRIBUTES, *SURROUNDINGS) if any(isinstance(u.value(name), str) for u in utterances)
-        ]
+        # A raw number, such as 12.3 dB, is nothing that a reply could name; `speechllm measure` writes words beside it.
+        names = (*ATTRIBUTES, *SURROUNDINGS)
+        said = [name for name in names if any(isinstance(u.value(name), str) for u in utterances)]
         pool = plain(built_in_prompts([TRANSCRIBE, *(name for name in said if name in ATTRIBUTES)], "en"))
         pool += [Prompt(id=name, kind=name, text=SURROUNDINGS[name]) for name in said if name in SURROUNDINGS]
     first = {prompt.kind: prompt for prompt in reversed(pool)}

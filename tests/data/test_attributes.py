@@ -68,7 +68,7 @@ def test_what_is_measured_can_be_answered_right(attribute):
         reply = f"It is {word}."
         assert faithfulness(attribute, clip, reply) == 1.0
         assert task.extract(question, reply) == question.truth == word
-        assert not contradicts(Item("x", prompt, [], clip), reply)
+        assert not contradicts(Item("x", prompt, clip), reply)
 
 
 @pytest.mark.parametrize("attribute", ["age", "colour"])

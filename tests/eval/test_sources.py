@@ -136,6 +136,12 @@ def test_a_manifest_is_asked_about_all_that_it_knows(tmp_path):
     ]
     write_jsonl(tmp_path / "m.jsonl", rows)
     assert [task.name for task in manifest_tasks(tmp_path / "m.jsonl")] == ["gender"]
+    heard = {"sound": "dog", "noise": "very high", "snr_db": 12.3, "age": 40, "channel": "left"}
+    write_jsonl(tmp_path / "m.jsonl", [rows[0].model_copy(update={"attributes": heard})])
+    tasks = {task.name: task for task in manifest_tasks(tmp_path / "m.jsonl")}
+    assert tasks.keys() == {"sound", "noise"}, "numbers are not asked for"
+    assert set(tasks["noise"].questions[0].choices) == {"very low", "low", "medium", "high", "very high"}
+    assert tasks["noise"].extract(tasks["noise"].questions[0], "There is very high noise.") == "very high"
 
 
 def test_the_ceiling_is_told_what_is_asked_and_no_more(tmp_path):
