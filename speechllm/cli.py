@@ -45,7 +45,12 @@ COMMANDS: dict[str, Callable[..., None] | Group] = {
     "lab": {"run": lab.lab_run, "report": lab.lab_report},
     "export": models.export,
     "chat": models.chat,
-    "bench": {"generate": bench.bench_generate, "train": bench.bench_train, "load": bench.bench_load},
+    "bench": {
+        "generate": bench.bench_generate,
+        "train": bench.bench_train,
+        "reference": bench.bench_reference,
+        "load": bench.bench_load,
+    },
 }
 """In the order of the loop."""
 
@@ -55,7 +60,7 @@ GROUPS = {
     "prompts": "Prompts that an LLM answers faithfully: search.",
     "targets": "The replies to learn: generate, inspect, to and from rows of DeSTA's form.",
     "lab": "Experiments of several arms, on skill and forgetting: run, report.",
-    "bench": "Speed on this machine: generate, train, load.",
+    "bench": "Speed on this machine: generate, train, reference, load.",
 }
 
 
