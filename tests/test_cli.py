@@ -71,7 +71,7 @@ ARGUMENTS = {
     ("chat",): ["CHECKPOINT", "QUESTION", "--audio", "--system", "--max-new-tokens", "--device"],
     ("bench", "generate"): ["MANIFEST", "--llm", "--prompts", "--max-new-tokens", "--batch-size", "--json"],
     ("bench", "train"): ["MANIFEST", "TARGETS", "--encoder", "--llm", "--adapter", "--each", "--profile", "--json"],
-    ("bench", "reference"): [],
+    ("bench", "reference"): ["--tokenizer", "--clips", "--batch-size", "--each", "--profile", "--json"],
     ("bench", "load"): ["--clips", "--json"],
 }
 
