@@ -146,13 +146,14 @@ def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> N
 
 
 def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[str, ...] | None:
-    """What the ceiling's descriptions mention: as configured, else what open questions ask for; None for all.
+    """What the ceiling's descriptions mention: as configured, else the attributes asked for; None for all.
 
     A manifest may hold more than anyone asks for, such as measured numbers, among which a small LLM loses its way.
     """
     if config.attributes is not None:
         return config.attributes
-    kinds = {question.prompt.kind for task in tasks if task.open for question in task.questions} - {TRANSCRIBE}
+    asked = ((task, question, question.prompt.kind) for task in tasks for question in task.questions)
+    kinds = {kind for task, q, kind in asked if task.open or q.utterances[0].value(kind) is not None} - {TRANSCRIBE}
     return tuple(name for name in (*ATTRIBUTES, *sorted(kinds - set(ATTRIBUTES))) if name in kinds) or None
 
 

@@ -17,10 +17,11 @@ from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
 from speechllm.eval.phase2_folder import dynamic_superb_phase2
 from speechllm.eval.speech_ifeval_folder import speech_ifeval
+from speechllm.eval.superb_style import superb_style
 from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, speaker_task, whole_reply
 
 Load = Callable[[Path], list[Task]]
-"""From a folder to the tasks in it."""
+"""From a folder, or a manifest for `superb_style`, to the tasks in it."""
 
 SOURCES: dict[str, Load] = {
     "sakura": sakura,
@@ -28,6 +29,7 @@ SOURCES: dict[str, Load] = {
     "dynamic_superb_phase2": dynamic_superb_phase2,
     "mmau": mmau,
     "speech_ifeval": speech_ifeval,
+    "superb_style": superb_style,
 }
 """By the first part of a task's name; `register` adds to them."""
 
@@ -42,7 +44,8 @@ def find_tasks(names: Sequence[str], data: Path | None) -> list[Task]:
 
     Args:
         names: `sakura` (all its tasks), `sakura.emotion` (those that begin so), or a TOML file (see `TaskFile`).
-        data: folder of the benchmarks: `data`/sakura, or itself where only one source is asked for.
+        data: folder of the benchmarks: `data`/sakura, or itself where only one source is asked for; a manifest for
+            `superb_style`.
 
     Raises:
         SpeechLLMError: unknown name (suggests the nearest), missing folder, or a file that is not as it should be.
