@@ -52,7 +52,7 @@ ARGUMENTS = {
     ("targets", "to-desta"): ["TARGETS", "OUT"],
     ("targets", "from-desta"): ["TARGETS", "OUT"],
     ("train",): ["CONFIG", "--set", "--allow-change", "--find-lr"],
-    ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--device"],
+    ("eval",): ["CHECKPOINT", "--manifest", "--prompts", "--out", "--server", "--llm", "--encoder", "--device"],
     ("score",): ["BENCHMARK", "RESPONSES", "--out", "--questions", "--judge", "--server", "--reference"],
     ("report",): ["DIR...", "--out"],
     ("lab", "run"): [

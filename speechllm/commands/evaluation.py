@@ -26,6 +26,8 @@ def evaluate(
     prompts: Path | None = None,
     targets: Path | None = None,
     server: str | None = None,
+    llm: str | None = None,
+    encoder: str | None = None,
     config: EvaluationConfig = DEFAULTS,
 ) -> None:
     """Measures what a checkpoint hears, beside ceiling, cascade and chance, and what is left of the text LLM.
@@ -35,25 +37,36 @@ def evaluate(
     Args:
         checkpoint: Adapter checkpoint: local folder or Hugging Face id.
         out: Folder for the replies and results.json.
-        tasks: Tasks by name, or TOML files of your own. sakura, mmau, dynamic_superb, dynamic_superb_phase2 and
-            speech_ifeval are benchmarks; `sakura.emotion.open` is one of the tasks of a benchmark.
+        tasks: Tasks by name, or TOML files of your own, about a manifest, a JSON-lines file or a dataset. sakura, mmau,
+            dynamic_superb, dynamic_superb_phase2 and speech_ifeval are benchmarks; `sakura.emotion.open` is one of the
+            tasks of a benchmark. superb_style asks about a manifest, given with --data, in the manner of
+            Dynamic-SUPERB.
         data: Folder of the benchmarks that the tasks need.
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked. Without it, the package's own.
         targets: Targets about the manifest: how far is what the LLM predicts after hearing from what it does reading?
         server: Base URL of an OpenAI-compatible server that takes audio; CHECKPOINT is the model's name there.
+        llm: With --server, model reference of the text LLM that reads descriptions (ceiling) and the recogniser's words
+            (cascade). Without it the server itself is asked, without audio.
+        encoder: With --server, model reference of the Whisper that the cascade hears with, where the manifest has no
+            recognised text; pypi:whisper-tiny.en if left out.
         config: How to ask.
     """
+    from speechllm.errors import SpeechLLMError
+    from speechllm.eval.evaluation import RECOGNISER, Served, evaluate_served
     from speechllm.eval.evaluation import evaluate as run
-    from speechllm.eval.evaluation import evaluate_served
     from speechllm.eval.official_table import print_official
     from speechllm.eval.sources import asked_for
     from speechllm.eval.table import print_table
     from speechllm.targets.records import read_about
 
+    if server is None and (llm or encoder):
+        raise SpeechLLMError("--llm and --encoder stand beside a served model; give --server, or leave them out")
+    if server is not None and targets is not None:
+        raise SpeechLLMError("--targets needs the model's predictions, which no server tells; leave it out")
     found = asked_for(tasks, data, manifest, prompts)
     if server is not None:
-        evaluated = evaluate_served(checkpoint, server, found, out, config)
+        evaluated = evaluate_served(Served(checkpoint, server, llm, encoder or RECOGNISER), found, out, config)
     else:
         evaluated = run(checkpoint, found, out, config, read_about(manifest, targets))
     print_table(evaluated.results)

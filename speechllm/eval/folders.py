@@ -182,11 +182,16 @@ def mmau(folder: Path) -> list[Task]:
             places = [audio, *(f"{place}/{Path(audio).name}" for place in ("audio", "test-mini-audios", "test-audios"))]
             clip = _clip(path.parent, places, where)
             choices = tuple(map(str, row["choices"]))
-            options = "\n".join(f"({chr(97 + k)}) {choice}" for k, choice in enumerate(choices))
-            prompt = Prompt(id=str(row["id"]), kind="options", system=SYSTEM, text=f"{row['question']}\n{options}")
+            text = f"{row['question']}\n{lettered_options(choices)}"
+            prompt = Prompt(id=str(row["id"]), kind="options", system=SYSTEM, text=text)
             question = Question((_utterance(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices, row=row)
             groups[str(row.get("task") or row.get("modality") or "all")].append(question)
     return [_multiple_choice(group, questions) for group, questions in sorted(groups.items())]
+
+
+def lettered_options(choices: Sequence[str]) -> str:
+    """A line each: `(a) dog`."""
+    return "\n".join(f"({chr(97 + k)}) {choice}" for k, choice in enumerate(choices))
 
 
 def _multiple_choice(group: str, questions: Sequence[Question]) -> Task:

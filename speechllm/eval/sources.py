@@ -6,10 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from pydantic import ConfigDict
-from pydantic.dataclasses import dataclass
-
-from speechllm.config import load_toml
 from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
@@ -17,10 +13,12 @@ from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
 from speechllm.eval.phase2_folder import dynamic_superb_phase2
 from speechllm.eval.speech_ifeval_folder import speech_ifeval
-from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, speaker_task, whole_reply
+from speechllm.eval.superb_style import superb_style
+from speechllm.eval.task_file import read_task
+from speechllm.eval.tasks import Task, attribute_task, speaker_task
 
 Load = Callable[[Path], list[Task]]
-"""From a folder to the tasks in it."""
+"""From a folder, or a manifest for `superb_style`, to the tasks in it."""
 
 SOURCES: dict[str, Load] = {
     "sakura": sakura,
@@ -28,6 +26,7 @@ SOURCES: dict[str, Load] = {
     "dynamic_superb_phase2": dynamic_superb_phase2,
     "mmau": mmau,
     "speech_ifeval": speech_ifeval,
+    "superb_style": superb_style,
 }
 """By the first part of a task's name; `register` adds to them."""
 
@@ -41,8 +40,10 @@ def find_tasks(names: Sequence[str], data: Path | None) -> list[Task]:
     """The tasks of these names, each once.
 
     Args:
-        names: `sakura` (all its tasks), `sakura.emotion` (those that begin so), or a TOML file (see `TaskFile`).
-        data: folder of the benchmarks: `data`/sakura, or itself where only one source is asked for.
+        names: `sakura` (all its tasks), `sakura.emotion` (those that begin so), or a TOML file (see
+            `speechllm.eval.task_file`).
+        data: folder of the benchmarks: `data`/sakura, or itself where only one source is asked for; a manifest for
+            `superb_style`.
 
     Raises:
         SpeechLLMError: unknown name (suggests the nearest), missing folder, or a file that is not as it should be.
@@ -65,51 +66,6 @@ def find_tasks(names: Sequence[str], data: Path | None) -> list[Task]:
             raise SpeechLLMError(f"{data}: has no task {name!r}{did_you_mean(name, known)} (there: {', '.join(known)})")
         found |= {task.name: task for task in matching}
     return list(found.values())
-
-
-@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
-class TaskFile:
-    """A task of the user's, as TOML.
-
-    Attributes:
-        name: of the task.
-        manifest: utterances, relative to the file.
-        prompt: the question.
-        label: the attribute that holds the true answer, or `text`.
-        choices: answers that count; none for the metrics of texts and numbers.
-        metric: accuracy; wer (characters where a language has no spaces); bleu or chrf, of translations; slot_f1, of
-            labels and replies that are JSON objects; pearson, of numbers.
-        system: system prompt.
-        version: changes when older scores can no longer be compared.
-    """
-
-    name: str
-    manifest: Path
-    prompt: str
-    label: str
-    choices: tuple[str, ...] = ()
-    metric: Metric = "accuracy"
-    system: str | None = None
-    version: str = "1"
-
-
-def read_task(path: Path) -> Task:
-    """A task from a TOML file.
-
-    Raises:
-        SpeechLLMError: a key is unknown or missing, or no utterance of the manifest has the label.
-    """
-    told = load_toml(path, TaskFile)
-    prompt = Prompt(id=told.name, kind=told.label, text=told.prompt, system=told.system)
-    questions = []
-    for u in read_manifest(path.parent / told.manifest):
-        truth = u.text if told.label == "text" else u.value(told.label)
-        if truth is not None:
-            questions.append(Question((u,), prompt, str(truth), told.choices))
-    if not questions:
-        raise SpeechLLMError(f"{path}: label: no utterance of {told.manifest} has {told.label!r}")
-    extract = named_choice if told.choices else whole_reply
-    return Task(told.name, tuple(questions), extract, told.metric, told.version, rule=f"label {told.label}")
 
 
 SURROUNDINGS = {

@@ -13,6 +13,8 @@ import soundfile
 from speechllm.cli import main
 from speechllm.data.render import ask
 from speechllm.errors import SpeechLLMError
+from speechllm.eval.asking import SYSTEMS
+from speechllm.eval.comparison_report import write_comparison
 from speechllm.models.reply import Reply, Sampling
 from speechllm.testing.corpus import tone
 
@@ -111,9 +113,59 @@ def test_audio_is_sent_along(server):
     assert ServedReplier(server.url, "m")([question], Sampling()) == [Reply("0.5 S, WHAT WAS THAT", "stop")]
 
 
-def test_a_served_model_is_evaluated_on_the_same_rows(server, corpus, tmp_path):
-    said = ["eval", "m", "--server", server.url, "--manifest", str(corpus.manifest), "--out", str(tmp_path)]
-    assert main(said) == 0
+def evaluated(server, corpus, encoder, out, *more):
+    told = ["--server", server.url, "--manifest", str(corpus.manifest), "--out", str(out), "--encoder", encoder]
+    return main(["eval", "m", *told, *more])
+
+
+def about_audio(request):
+    return not isinstance(request["messages"][-1]["content"], str)
+
+
+def test_a_served_model_is_evaluated_beside_ceiling_and_cascade(server, corpus, encoder_reference, tmp_path, capsys):
+    assert evaluated(server, corpus, encoder_reference, tmp_path) == 0
+    shown = capsys.readouterr().out
+    assert all(column in shown for column in ("model", "ceiling", "cascade", "chance"))
     results = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    assert results["accuracy"]["pitch"]["n"] == 8
-    assert list(results["tasks"]["pitch"]["systems"]) == ["model"]
+    assert results["accuracy"]["pitch"].keys() == {"model", "ceiling", "cascade", "chance", "n"}
+    assert list(results["tasks"]["pitch"]["systems"]) == list(SYSTEMS)
+    heard = json.loads((tmp_path / "recognised.json").read_text(encoding="utf-8"))
+    read = [r["messages"][-1]["content"] for r in server.seen if not about_audio(r)]
+    assert len(heard) == 8
+    assert not [words for words in ["Pitch: Low", *heard.values()] if not any(words in text for text in read)]
+    page, *_ = write_comparison([tmp_path], tmp_path / "report.html")
+    assert "cascade" in page.read_text()
+    asked = len(server.seen)
+    assert evaluated(server, corpus, encoder_reference, tmp_path) == 0
+    assert len(server.seen) == asked  # every reply was kept
+
+
+def test_an_llm_in_this_process_reads_beside_a_served_model(server, corpus, encoder_reference, llm_reference, tmp_path):
+    small = ["--llm", llm_reference, "--device", "cpu", "--dtype", "float32", "--max-new-tokens", "3"]
+    assert evaluated(server, corpus, encoder_reference, tmp_path, *small) == 0
+    assert server.seen
+    assert all(map(about_audio, server.seen))
+    for system in SYSTEMS:
+        assert len((tmp_path / "responses" / f"pitch.{system}.jsonl").read_text().splitlines()) == 8
+    told = json.loads((tmp_path / "evaluation.json").read_text())
+    assert (told["llm"][0], told["encoder"]) == (llm_reference, encoder_reference)
+
+
+def test_a_folder_of_other_settings_is_refused(server, corpus, encoder_reference, llm_reference, tmp_path, capsys):
+    assert evaluated(server, corpus, encoder_reference, tmp_path) == 0
+    for encoder, more, named in ((encoder_reference, ["--llm", llm_reference], "llm, dtype"), ("other", [], "encoder")):
+        assert evaluated(server, corpus, encoder, tmp_path, *more) == 2
+        assert f"replies of another evaluation ({named} differ)" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize(
+    ("said", "message"),
+    [
+        (["--llm", "x"], "give --server, or leave them out"),
+        (["--encoder", "x"], "give --server, or leave them out"),
+        (["--server", "http://127.0.0.1:9/v1", "--targets", "t.jsonl"], "--targets needs the model's predictions"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(said, message, corpus, tmp_path, capsys):
+    assert main(["eval", "m", "--manifest", str(corpus.manifest), "--out", str(tmp_path), *said]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())

@@ -19,14 +19,11 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Item, Scored, Verdict, rate, read_items
 from speechllm.eval.benchmarks.dynamic_superb import by_instance
 from speechllm.eval.benchmarks.judging import judged_by, read_verdict
-from speechllm.eval.benchmarks.measures import MEASURES, NUMERIC
+from speechllm.eval.benchmarks.measures import MEASURES, NUMERIC, measure_of
 from speechllm.eval.judges import Question
 
 PATTERN = r"(?i)result:\s*(yes|no)"
 """The official pattern is sought in lower-cased text."""
-
-CLASSIFICATION = ("accuracy", "classification")
-"""Parts of the names of metrics that a judge decides."""
 
 JUDGE = """You compare a model's response with the right answer to a question. A question with one answer is answered \
 rightly only if the response settles clearly on that one; a question with several, only if it gives exactly that set. \
@@ -49,7 +46,7 @@ def score(inputs: Inputs) -> Scored:
     for name, path in by_instance(inputs.responses).items():
         items, _ = read_items(replace(inputs, responses=[path], questions=()), ("file", "id"))
         metric = metric_names.get(name)
-        measure = next((key for key in MEASURES if metric and key in metric.lower()), None)
+        measure = None if metric is None else measure_of(metric)
         if is_classification(metric):
             found = _classify(name, items, inputs)
             classified[name] = None if (value := rate(found)) is None else round(value, 2)
@@ -67,7 +64,7 @@ def score(inputs: Inputs) -> Scored:
 
 def is_classification(metric: str | None) -> bool:
     """Whether a judge decides an instance of this metric, or of none that is known."""
-    return metric is None or any(word in metric.lower() for word in CLASSIFICATION)
+    return metric is None or measure_of(metric) == "classification"
 
 
 def _metric_names(inputs: Inputs) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 import jiwer
@@ -54,6 +55,25 @@ MEASURES: dict[str, Callable[[Sequence[str], Sequence[str]], float | None]] = {
     "cer": character_error_rate,
     "bleu": bleu,
 }
-"""By a part of the metric's name in `instance.json`."""
+"""By the name that `NAMES` gives."""
 NUMERIC = {"pearson"}
 """Measures of numbers; a value that is none counts as N/A."""
+
+NAMES: dict[str, tuple[str, ...]] = {
+    "pearson": ("pearson", "pearsonr", "pcc", "pearsoncorrelation", "pearsoncorrelationcoefficient"),
+    "wer": ("wer", "worderrorrate"),
+    "cer": ("cer", "charactererrorrate"),
+    "bleu": ("bleu", "sacrebleu"),
+    "classification": ("accuracy", "classification", "llmclassification"),
+}
+"""What a metric may be called in `instance.json`, as `plain` writes it; a judge decides `classification`."""
+
+
+def plain(name: str) -> str:
+    """Lower case, and nothing but letters and digits: `LLM_classification` is `llmclassification`."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def measure_of(metric: str) -> str | None:
+    """The key of `NAMES` for a whole name of a metric: `bleurt` is not BLEU; None where it is not known."""
+    return next((key for key, names in NAMES.items() if plain(metric) in names), None)

@@ -7,7 +7,7 @@ import pytest
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.benchmark import Inputs
 from speechllm.eval.benchmarks.dynamic_superb_phase2 import DYNAMIC_SUPERB_PHASE2
-from speechllm.eval.benchmarks.measures import bleu, character_error_rate, pearson, word_error_rate
+from speechllm.eval.benchmarks.measures import bleu, character_error_rate, measure_of, pearson, word_error_rate
 from speechllm.eval.judges import LlmJudge, RuleJudge
 from speechllm.models.reply import Reply
 
@@ -93,6 +93,32 @@ def test_metrics_without_a_known_rule_are_left_out_and_named(tmp_path):
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(SpeechLLMError, match=r"bad\.json: is no instance\.json"):
         DYNAMIC_SUPERB_PHASE2.score(Inputs([path], [tmp_path / "bad.json"]))
+
+
+@pytest.mark.parametrize(
+    ("name", "measure"),
+    [
+        *((name, "wer") for name in ("wer", "WER", "word_error_rate", "Word Error Rate")),
+        *((name, "cer") for name in ("cer", "character error rate")),
+        *((name, "bleu") for name in ("bleu", "sacrebleu", "SacreBLEU")),
+        *((name, "pearson") for name in ("pearson", "pearsonr", "PCC", "Pearson correlation coefficient")),
+        *((name, "classification") for name in ("accuracy", "Accuracy", "llm_classification", "LLM classification")),
+        *(
+            (name, None)
+            for name in ("bleurt", "swer", "power", "lower", "cered", "pearsonish", "inaccuracy", "der", "")
+        ),
+    ],
+)
+def test_metrics_go_by_their_whole_names(name, measure):
+    assert measure_of(name) == measure
+
+
+@pytest.mark.parametrize("metric", ["bleurt", "swer", "power", "balanced accuracy"])
+def test_a_name_within_which_a_known_one_stands_is_left_out_and_named(tmp_path, metric):
+    path = _file(tmp_path, "Other_X", [("1", "1")])
+    scored = DYNAMIC_SUPERB_PHASE2.score(Inputs([path], [_instance(tmp_path, "Other_X", metric)], RuleJudge()))
+    assert (scored.verdicts, scored.metrics) == ([], {"classification": {}, "regression": {}})
+    assert scored.notes == [f"Other_X: the rule of its metric {metric!r} is not known here; left out"]
 
 
 def test_measures():
