@@ -22,6 +22,14 @@ BATCH = 64
 """Questions between two writes."""
 
 
+def is_asked(system: str, task: Task) -> bool:
+    """Whether it makes sense to put a task to a system: without audio, all but the model are the untouched LLM alike.
+
+    That one is asked once then, as the ceiling.
+    """
+    return system in (MODEL, CEILING) or any(question.utterances for question in task.questions)
+
+
 def asked_as(
     system: str, attributes: Sequence[str] | None = None, transcript: bool = False
 ) -> Callable[[Question], list[Message]]:

@@ -15,6 +15,7 @@ from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
+from speechllm.eval.ifeval_folder import ifeval
 from speechllm.eval.phase2_folder import dynamic_superb_phase2
 from speechllm.eval.speech_ifeval_folder import speech_ifeval
 from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, speaker_task, whole_reply
@@ -28,6 +29,7 @@ SOURCES: dict[str, Load] = {
     "dynamic_superb_phase2": dynamic_superb_phase2,
     "mmau": mmau,
     "speech_ifeval": speech_ifeval,
+    "ifeval": ifeval,
 }
 """By the first part of a task's name; `register` adds to them."""
 

@@ -23,7 +23,7 @@ Extract = Callable[["Question", str], str | None]
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt about one or more utterances, and the true answer."""
+    """One prompt about utterances, or about none, and the true answer."""
 
     utterances: tuple[Utterance, ...]
     prompt: Prompt
@@ -38,10 +38,12 @@ class Question:
     @property
     def id(self) -> str:
         """Of the question, within its task."""
-        return "+".join(u.id for u in self.utterances)
+        return "+".join(u.id for u in self.utterances) or self.prompt.id
 
     def heard(self, transcript: bool) -> list[Message]:
         """What the speech LLM is asked; `transcript`: it takes the recogniser's words too."""
+        if not self.utterances:
+            return self.bare()
         parts: list[dict[str, object]] = [
             {
                 "path": u.audio,
@@ -93,7 +95,7 @@ class Official:
     beside: Mapping[str, Any] = field(default_factory=dict)
     """JSON files that the scorer looks for there too, by name."""
     alone: bool = False
-    """Whether nothing else can tell if a reply is right, so that the task has no other scores."""
+    """Whether the task has no other scores: nothing else can tell if a reply is right, or nothing is heard in it."""
 
 
 @dataclass(frozen=True)
