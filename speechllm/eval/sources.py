@@ -14,6 +14,7 @@ from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
 from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.eval.air_bench_folder import air_bench
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
 from speechllm.eval.ifeval_folder import ifeval
 from speechllm.eval.phase2_folder import dynamic_superb_phase2
@@ -30,6 +31,7 @@ SOURCES: dict[str, Load] = {
     "mmau": mmau,
     "speech_ifeval": speech_ifeval,
     "ifeval": ifeval,
+    "air_bench": air_bench,
 }
 """By the first part of a task's name; `register` adds to them."""
 
