@@ -23,11 +23,14 @@ BATCH = 64
 
 
 def is_asked(system: str, task: Task) -> bool:
-    """Whether it makes sense to put a task to a system: without audio, all but the model are the untouched LLM alike.
+    """Whether it makes sense to put a task to a system.
 
-    That one is asked once then, as the ceiling.
+    Without audio, all but the model are the untouched LLM alike, which is asked once then, as the ceiling. Where the
+    audio is the question, there is none that could be asked without it.
     """
-    return system in (MODEL, CEILING) or any(question.utterances for question in task.questions)
+    if not any(question.utterances for question in task.questions):
+        return system in (MODEL, CEILING)
+    return system != BARE or not all(question.spoken for question in task.questions)
 
 
 def asked_as(

@@ -20,6 +20,7 @@ from speechllm.eval.ifeval_folder import ifeval
 from speechllm.eval.phase2_folder import dynamic_superb_phase2
 from speechllm.eval.speech_ifeval_folder import speech_ifeval
 from speechllm.eval.tasks import Metric, Question, Task, attribute_task, named_choice, speaker_task, whole_reply
+from speechllm.eval.voicebench_folder import voicebench
 
 Load = Callable[[Path], list[Task]]
 """From a folder to the tasks in it."""
@@ -32,6 +33,7 @@ SOURCES: dict[str, Load] = {
     "speech_ifeval": speech_ifeval,
     "ifeval": ifeval,
     "air_bench": air_bench,
+    "voicebench": voicebench,
 }
 """By the first part of a task's name; `register` adds to them."""
 
