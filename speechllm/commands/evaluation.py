@@ -38,9 +38,9 @@ def evaluate(
         checkpoint: Adapter checkpoint: local folder or Hugging Face id.
         out: Folder for the replies and results.json.
         tasks: Tasks by name, or TOML files of your own, about a manifest, a JSON-lines file or a dataset. sakura, mmau,
-            dynamic_superb, dynamic_superb_phase2 and speech_ifeval are benchmarks; `sakura.emotion.open` is one of the
-            tasks of a benchmark. superb_style asks about a manifest, given with --data, in the manner of
-            Dynamic-SUPERB.
+            dynamic_superb, dynamic_superb_phase2, speech_ifeval, ifeval (text alone), air_bench (its foundation part)
+            and voicebench (what rules score) are benchmarks; `sakura.emotion.open` is one of the tasks of one.
+            superb_style asks about a manifest, given with --data, in the manner of Dynamic-SUPERB.
         data: Folder of the benchmarks that the tasks need.
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked. Without it, the package's own.

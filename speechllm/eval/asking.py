@@ -22,6 +22,17 @@ BATCH = 64
 """Questions between two writes."""
 
 
+def is_asked(system: str, task: Task) -> bool:
+    """Whether it makes sense to put a task to a system.
+
+    Without audio, all but the model are the untouched LLM alike, which is asked once then, as the ceiling. Where the
+    audio is the question, there is none that could be asked without it.
+    """
+    if not any(question.utterances for question in task.questions):
+        return system in (MODEL, CEILING)
+    return system != BARE or not all(question.spoken for question in task.questions)
+
+
 def asked_as(
     system: str, attributes: Sequence[str] | None = None, transcript: bool = False
 ) -> Callable[[Question], list[Message]]:

@@ -18,7 +18,7 @@ from speechllm.data.jsonl import written_aside
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as
+from speechllm.eval.asking import MODEL, SYSTEMS, ask, asked_as, is_asked
 from speechllm.eval.broken import Clip, UnlessBroken, broken_clips, clip_of, decodable, told_broken
 from speechllm.eval.gap import speech_text_gap
 from speechllm.eval.hearing import Answers, score
@@ -31,7 +31,15 @@ from speechllm.eval.tasks import Question, Task
 from speechllm.models.modeling import SpeechLLM
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.recogniser import Recogniser
-from speechllm.models.reply import Replier, Sampling, SpeechReplier, UntouchedReplier, compute_device, compute_dtype
+from speechllm.models.reply import (
+    Replier,
+    Reply,
+    Sampling,
+    SpeechReplier,
+    UntouchedReplier,
+    compute_device,
+    compute_dtype,
+)
 from speechllm.models.served import ServedReplier
 from speechllm.targets.generation import load_text_llm
 from speechllm.targets.records import TargetRecord
@@ -153,7 +161,9 @@ def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[st
     if config.attributes is not None:
         return config.attributes
     asked = ((task, question, question.prompt.kind) for task in tasks for question in task.questions)
-    kinds = {kind for task, q, kind in asked if task.open or q.utterances[0].value(kind) is not None} - {TRANSCRIBE}
+    kinds = {
+        kind for task, q, kind in asked if task.open or any(u.value(kind) is not None for u in q.utterances[:1])
+    } - {TRANSCRIBE}
     return tuple(name for name in (*ATTRIBUTES, *sorted(kinds - set(ATTRIBUTES))) if name in kinds) or None
 
 
@@ -183,11 +193,14 @@ def _ask(
 ) -> list[Answers]:
     sampling = Sampling(max_new_tokens=config.max_new_tokens)
     told = told_attributes(tasks, config)
-    replies = {
-        system: ask(tasks, system, asked_as(system, told, transcript), replier, sampling, out / RESPONSES)
-        for system, replier in repliers.items()
-    }
-    return [Answers(task, {system: replies[system][k] for system in repliers}) for k, task in enumerate(tasks)]
+    replies: list[dict[str, list[Reply]]] = [{} for _ in tasks]
+    for system, replier in repliers.items():
+        chosen = [k for k, task in enumerate(tasks) if is_asked(system, task)]
+        conversation = asked_as(system, told, transcript)
+        found = ask([tasks[k] for k in chosen], system, conversation, replier, sampling, out / RESPONSES)
+        for k, of_task in zip(chosen, found, strict=True):
+            replies[k][system] = of_task
+    return [Answers(task, of_task) for task, of_task in zip(tasks, replies, strict=True)]
 
 
 def _settle(out: Path, checkpoint: str, config: EvaluationConfig, model: SpeechLLM) -> None:

@@ -44,7 +44,7 @@ def sakura(folder: Path) -> list[Task]:
             raise SpeechLLMError(f"{metadata}:1: lacks columns of SAKURA's; expected {', '.join(COLUMNS)}")
         label = [_known(track, row["attribute_label"]) for row in rows]
         clips = [
-            _utterance(metadata.parent / "audio" / row["file"], f"{track}/{row['file']}", {track: value})
+            utterance_of(metadata.parent / "audio" / row["file"], f"{track}/{row['file']}", {track: value})
             for row, value in zip(rows, label, strict=True)
         ]
         asked = Prompt(id=f"{track}.open", kind=track, system=SYSTEM, style="natural", text=open_question(track))
@@ -140,12 +140,12 @@ def dumped_question(metadata: Path, instance: str, file: str, row: Any) -> Quest
     """
     if not isinstance(row, dict) or not {"instruction", "label"} <= row.keys():
         raise SpeechLLMError(f"{metadata}: {file}: lacks 'instruction' or 'label'")
-    first = _clip(metadata.parent, [file, f"{instance}_{file}"], f"{metadata}: {file}")
-    clips = [_utterance(first, file, {})]
+    first = clip_at(metadata.parent, [file, f"{instance}_{file}"], f"{metadata}: {file}")
+    clips = [utterance_of(first, file, {})]
     for pair in ("_pair", *(f"_pair{k}" for k in range(2, MOST_CLIPS + 1))):
         beside = first.with_name(f"{first.stem}{pair}{first.suffix}")
         if beside.exists():
-            clips.append(_utterance(beside, f"{file}{pair}", {}))
+            clips.append(utterance_of(beside, f"{file}{pair}", {}))
     instruction, label = str(row["instruction"]), str(row["label"])
     if row.get("text"):
         instruction = f"{instruction}\n{row['text']}"
@@ -180,11 +180,11 @@ def mmau(folder: Path) -> list[Task]:
                 raise SpeechLLMError(f"{where}: lacks {', '.join(sorted(missing))}")
             audio = str(row.get("audio_id") or row.get("audio_path") or "")
             places = [audio, *(f"{place}/{Path(audio).name}" for place in ("audio", "test-mini-audios", "test-audios"))]
-            clip = _clip(path.parent, places, where)
+            clip = clip_at(path.parent, places, where)
             choices = tuple(map(str, row["choices"]))
             text = f"{row['question']}\n{lettered_options(choices)}"
             prompt = Prompt(id=str(row["id"]), kind="options", system=SYSTEM, text=text)
-            question = Question((_utterance(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices, row=row)
+            question = Question((utterance_of(clip, str(row["id"]), {}),), prompt, str(row["answer"]), choices, row=row)
             groups[str(row.get("task") or row.get("modality") or "all")].append(question)
     return [_multiple_choice(group, questions) for group, questions in sorted(groups.items())]
 
@@ -209,13 +209,23 @@ def _json(path: Path) -> Any:
         raise SpeechLLMError(f"{path}: cannot be read as JSON ({error})") from error
 
 
-def _clip(folder: Path, names: Iterable[str], where: str) -> Path:
+def clip_at(folder: Path, names: Iterable[str], where: str) -> Path:
+    """The first of these files that is in a folder.
+
+    Raises:
+        SpeechLLMError: none is; opens with `where`.
+    """
     for name in names:
         if name and (folder / name).is_file():
             return folder / name
     raise SpeechLLMError(f"{where}: its audio is not in {folder}")
 
 
-def _utterance(path: Path, name: str, attributes: Mapping[str, Any]) -> Utterance:
+def utterance_of(path: Path, name: str, attributes: Mapping[str, Any]) -> Utterance:
+    """A whole file as an utterance.
+
+    Raises:
+        SpeechLLMError: it is no audio.
+    """
     duration, rate = audio_info(path)
     return Utterance(id=name, audio=str(path), duration=duration, sampling_rate=rate, attributes=dict(attributes))

@@ -153,6 +153,7 @@ def _shares(
             name: sum(told["systems"][system][key] * told["n"] for told in forms) / n for name, key in names.items()
         }
         for system in forms[0]["systems"]
+        if all(system in told["systems"] for told in forms)
     }
 
 

@@ -10,12 +10,15 @@ from speechllm.data.attributes import ATTRIBUTES
 from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, plain, read_prompts
 from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.eval.air_bench_folder import air_bench
 from speechllm.eval.folders import dynamic_superb, mmau, sakura
+from speechllm.eval.ifeval_folder import ifeval
 from speechllm.eval.phase2_folder import dynamic_superb_phase2
 from speechllm.eval.speech_ifeval_folder import speech_ifeval
 from speechllm.eval.superb_style import superb_style
 from speechllm.eval.task_file import read_task
 from speechllm.eval.tasks import Task, attribute_task, speaker_task
+from speechllm.eval.voicebench_folder import voicebench
 
 Load = Callable[[Path], list[Task]]
 """From a folder, or a manifest for `superb_style`, to the tasks in it."""
@@ -26,6 +29,9 @@ SOURCES: dict[str, Load] = {
     "dynamic_superb_phase2": dynamic_superb_phase2,
     "mmau": mmau,
     "speech_ifeval": speech_ifeval,
+    "ifeval": ifeval,
+    "air_bench": air_bench,
+    "voicebench": voicebench,
     "superb_style": superb_style,
 }
 """By the first part of a task's name; `register` adds to them."""

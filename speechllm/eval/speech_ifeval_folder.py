@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from speechllm.audio.io import audio_info
-from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.checkers import Instructions
 from speechllm.eval.benchmarks.departures import speech_checkers
 from speechllm.eval.benchmarks.responses import Row, read_rows
 from speechllm.eval.benchmarks.speech_ifeval import SPEECH_IFEVAL
+from speechllm.eval.folders import utterance_of
 from speechllm.eval.instruction_form import FOLLOWED
 from speechllm.eval.tasks import Official, Question, Task, whole_reply
 
@@ -83,8 +82,7 @@ def _question(row: Row, audios: Path, part: str) -> Question:
         raise SpeechLLMError(
             f"{row.where}: its audio {audio} is not in {audios}; unpack the benchmark's audios.tar there"
         )
-    duration, rate = audio_info(path)
-    clip = Utterance(id=audio, audio=str(path), duration=duration, sampling_rate=rate)
+    clip = utterance_of(path, audio, {})
     if row.data["metric"] != JUDGED:
         Instructions(row, speech_checkers())  # a row that cannot be scored is found before anything is asked
     prompt = Prompt(id=row.text("id", "key") or audio, kind=part, text=instruction, system=SYSTEM)

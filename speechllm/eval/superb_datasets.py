@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from speechllm import progress
-from speechllm.data.hugging_face import audio_file, named_rows
-from speechllm.data.jsonl import written_aside
+from speechllm.data.hugging_face import audio_file
 from speechllm.errors import SpeechLLMError
-from speechllm.hub import cache_folder
-
-METADATA = "metadata.json"
+from speechllm.eval.parquet_dump import dumped
 
 
 def dumped_datasets(folder: Path) -> list[Path]:
@@ -31,7 +26,8 @@ def dumped_datasets(folder: Path) -> list[Path]:
     for path in sorted(Path(folder).rglob("test-*.parquet")):
         root = path.parent.parent if path.parent.name == "data" else path.parent
         instances.setdefault(root, []).append(path)
-    return [_dumped(instance_of(root), files) for root, files in instances.items()]
+    named = [(instance_of(root), files) for root, files in instances.items()]
+    return [dumped("dynamic_superb", name, files, partial(_row, name)) for name, files in named]
 
 
 def instance_of(root: Path) -> str:
@@ -42,38 +38,7 @@ def instance_of(root: Path) -> str:
     return found.name.rpartition("--")[2]
 
 
-def _dumped(name: str, files: list[Path]) -> Path:
-    state = [(str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    place = hashlib.sha256(json.dumps([name, state]).encode()).hexdigest()[:16]
-    metadata = cache_folder() / "dynamic_superb" / place / name / METADATA
-    if not metadata.is_file():  # written last: what a kill left unfinished is begun again
-        rows = dict(_rows(name, files, metadata.parent))
-        with written_aside(metadata) as out:
-            json.dump(rows, out, ensure_ascii=False, indent=1)
-    return metadata
-
-
-def _rows(name: str, files: list[Path], into: Path) -> list[tuple[str, dict[str, Any]]]:
-    import datasets
-
-    try:
-        loaded = datasets.load_dataset(
-            "parquet", data_files={"test": [str(path) for path in files]}, split="test", streaming=True
-        )
-        found: dict[str, dict[str, Any]] = {}
-        for number, row in enumerate(progress.track(named_rows(loaded), f"read {name}")):
-            key, told = _row(name, row, into, f"{files[0]}: row {number}")
-            if key in found:
-                raise SpeechLLMError(f"{files[0]}: row {number}: another row is called {key!r}, too")
-            found[key] = told
-    except SpeechLLMError:
-        raise
-    except Exception as error:  # whatever `datasets` and pyarrow raise
-        raise SpeechLLMError(f"{files[0]}: cannot be read as Parquet ({error}); download it again") from error
-    return list(found.items())
-
-
-def _row(name: str, row: dict[str, Any], into: Path, where: str) -> tuple[str, dict[str, Any]]:
+def _row(name: str, row: dict[str, Any], into: Path, where: str, _: str) -> tuple[str, dict[str, Any]]:
     audio = [column for column, value in row.items() if isinstance(value, dict) and "bytes" in value]
     file = row.get("file") or row.get("file1")
     if file is None or not audio:

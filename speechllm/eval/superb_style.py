@@ -147,9 +147,8 @@ def _task(attribute: str, utterances: Sequence[Utterance], manifest: str) -> Tas
     if not 2 <= len(occurring) <= min(MOST_VALUES, len(labelled) / 2):
         return None
     values = tuple(value for value in values_among(attribute, occurring) if value in occurring)
-    instance = f"{attribute}_{manifest}".replace(
-        "/", "."
-    )  # none of the benchmark's, so that its groups are kept free of others
+    # A name that is none of the benchmark's, so that its groups are kept free of others.
+    instance = f"{attribute}_{manifest}".replace("/", ".")
     return Task(
         f"{NAME}.{attribute}",
         tuple(_question(u, attribute, value, values, turn) for turn, (u, value) in enumerate(labelled)),

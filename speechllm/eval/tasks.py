@@ -23,7 +23,7 @@ Extract = Callable[["Question", str], str | None]
 
 @dataclass(frozen=True)
 class Question:
-    """One prompt about one or more utterances, and the true answer."""
+    """One prompt about utterances, or about none, and the true answer."""
 
     utterances: tuple[Utterance, ...]
     prompt: Prompt
@@ -34,14 +34,18 @@ class Question:
     """The benchmark's own row, which its files of responses repeat."""
     reading: str | None = None
     """All that the text LLM is told in place of description and prompt, where the benchmark words it itself."""
+    spoken: bool = False
+    """Whether the utterances themselves ask: the user's turn is them alone, and a text LLM reads their words alone."""
 
     @property
     def id(self) -> str:
         """Of the question, within its task."""
-        return "+".join(u.id for u in self.utterances)
+        return "+".join(u.id for u in self.utterances) or self.prompt.id
 
     def heard(self, transcript: bool) -> list[Message]:
         """What the speech LLM is asked; `transcript`: it takes the recogniser's words too."""
+        if not self.utterances:
+            return self.bare()
         parts: list[dict[str, object]] = [
             {
                 "path": u.audio,
@@ -54,30 +58,31 @@ class Question:
         messages = self.prompt.messages(parts[0])
         content = messages[-1]["content"]
         assert isinstance(content, list)
-        more = [{"type": "audio", **part} for part in parts[1:]]
-        return [*messages[:-1], {**messages[-1], "content": [*content[:1], *more, *content[1:]]}]
+        clips = [*content[:1], *({"type": "audio", **part} for part in parts[1:])]
+        asked = [] if self.spoken else content[1:]
+        return [*messages[:-1], {**messages[-1], "content": [*clips, *asked]}]
 
     def read(self, attributes: Sequence[str] | None) -> list[Message]:
         """What the text LLM is asked that reads the true description: the ceiling."""
         if self.reading is not None:
             return self.prompt.model_copy(update={"text": self.reading}).text_messages()
-        style = self.prompt.style or "desta"
-        return self._described([describe(u, style, attributes) for u in self.utterances])
+        return self._described(self.utterances, attributes)
 
     def transcribed(self) -> list[Message]:
         """What the text LLM is asked that reads the recogniser's words alone: the cascade."""
-        style = self.prompt.style or "desta"
         words = [u.model_copy(update={"text": u.recognised_text or ""}) for u in self.utterances]
-        return self._described([describe(u, style, []) for u in words])
+        return self._described(words, [])
 
     def bare(self) -> list[Message]:
         """What the text LLM is asked that is told nothing."""
         return self.prompt.text_messages()
 
-    def _described(self, descriptions: Sequence[str]) -> list[Message]:
+    def _described(self, utterances: Sequence[Utterance], attributes: Sequence[str] | None) -> list[Message]:
+        style = self.prompt.style or "desta"
+        told = [(u.text or "") if self.spoken else describe(u, style, attributes) for u in utterances]
         messages = self.heard(False)
-        assert len(audio_parts(messages)) == len(descriptions)
-        return describe_audio(messages, descriptions)
+        assert len(audio_parts(messages)) == len(told)
+        return describe_audio(messages, told)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,7 @@ class Official:
     beside: Mapping[str, Any] = field(default_factory=dict)
     """JSON files that the scorer looks for there too, by name."""
     alone: bool = False
-    """Whether nothing else can tell if a reply is right, so that the task has no other scores."""
+    """Whether the task has no other scores: nothing else can tell if a reply is right, or nothing is heard in it."""
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,13 @@ from speechllm.eval.benchmarks.responses import Row
 
 LETTERS = "ABCD"
 
-_ID = ("task_name", "dataset_name", "path", "question", "choice_a", "choice_b", "answer_gt")
+ID = ("task_name", "dataset_name", "path", "question", "choice_a", "choice_b", "answer_gt")
 """One clip may be asked about more than once; published response files carry no id."""
 
 
 def score(inputs: Inputs) -> Scored:
     """Rows of `Foundation_meta.json` with a `response`, or such rows and responses apart."""
-    items, notes = read_items(inputs, (_ID,))
+    items, notes = read_items(inputs, (ID,))
     verdicts = [_verdict(item) for item in items]
     parsed = [v for v in verdicts if v.verdict in {"right", "wrong"}]
     failed = len(verdicts) - len(parsed)
@@ -52,7 +52,12 @@ def letter(response: str) -> str | None:
     return said[-2] if len(said) > 1 and said[-2] in LETTERS else None
 
 
-def _right_letter(row: Row) -> str:
+def right_letter(row: Row) -> str:
+    """The letter of the first choice that is the answer.
+
+    Raises:
+        SpeechLLMError: none is.
+    """
     answer = row.need("answer_gt", str)
     for name in LETTERS:
         if row.data.get(f"choice_{name.lower()}") == answer:
@@ -60,10 +65,15 @@ def _right_letter(row: Row) -> str:
     raise SpeechLLMError(f"{row.where}: the answer {answer!r} is none of the choices; see Foundation_meta.json")
 
 
+def task_of(row: Row) -> str:
+    """Task and corpus of a row: what accuracies are told by, and the folder of its clip."""
+    return f"{row.need('task_name', str)}_{row.need('dataset_name', str)}"
+
+
 def _verdict(item: Item) -> Verdict:
     row = item.question
-    right = _right_letter(row)
-    task = f"{row.need('task_name', str)}_{row.need('dataset_name', str)}"
+    right = right_letter(row)
+    task = task_of(row)
     shown = {"task": task, "label": f"{right}. {row.data['answer_gt']}"}
     name = f"{task} {row.text('path')} {row.text('question')}"
     response = item.answer.text("response") if item.answer else None

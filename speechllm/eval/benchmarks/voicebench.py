@@ -35,6 +35,8 @@ _SIGNED = re.compile(r"(?:^|[\s(\"'*])([a-d])(?=[.):,*\"']|$)", re.MULTILINE)
 _SEVERAL = re.compile(r"\b[a-d]\W{0,3}\s(?:or|and)\s\W{0,3}[a-d]\b(?!\s+\w)")
 _IN_FRONT = re.compile(r"^<[123]>")
 _AT_END = "<|user|>"
+ID = ("key", "id", "prompt")
+"""What names a row: the first that is there."""
 _RATING = re.compile(r"\[\[(\d+)\]\]")
 
 
@@ -48,7 +50,7 @@ def score(inputs: Inputs) -> Scored:
         if name in metrics:
             raise SpeechLLMError(f"{path}: is of the set {name!r} as a file before it is; give one file each")
         questions = [question for question in inputs.questions if name in question.stem.lower()]
-        items, said = read_items(replace(inputs, responses=[path], questions=questions), ("key", "id", "prompt"))
+        items, said = read_items(replace(inputs, responses=[path], questions=questions), ID)
         notes += said
         found, metrics[name] = SETS[name](items)
         verdicts += [Verdict(**{**v.model_dump(), "id": f"{name} {v.id}", "set": name}) for v in found]
@@ -70,10 +72,12 @@ def set_name(path: Path) -> str:
 
 
 def _said(row: Row | None) -> str | None:
-    """The response without the marks that some models leave around it."""
     text = row.text("response") if row else None
-    if text is None:
-        return None
+    return None if text is None else unmarked(text)
+
+
+def unmarked(text: str) -> str:
+    """A response without the marks that some models leave around it."""
     if _IN_FRONT.match(text):
         text = text[3:].strip()
     return text[: -len(_AT_END)].strip() if text.endswith(_AT_END) else text
