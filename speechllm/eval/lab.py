@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CEILING, MODEL
 from speechllm.eval.evaluation import RESPONSES, RESULTS
 from speechllm.eval.table import number, part
+
+TEXT = {"json_rate": "JSON on text", "refusal_rate": "refusals on text", "perplexity": "perplexity"}
+"""Measures of text retention that both the model and the untouched LLM have, and what their columns are called."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Point:
     """From the untouched LLM's predictions on text, in nats a token."""
     gap: float | None = None
     """The speech-text gap, in nats a token."""
+    text: Mapping[str, float] = field(default_factory=dict)
+    """On text without audio, of TEXT what was measured."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,10 @@ class Ceiling:
     skill: float | None
     json: float | None
     followed: float | None
+    accuracy: Mapping[str, float] = field(default_factory=dict)
+    """By task."""
+    text: Mapping[str, float] = field(default_factory=dict)
+    """On text without audio, of TEXT what was measured."""
 
 
 def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
@@ -80,6 +89,8 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
             number(part(results, "mean_accuracy").get(CEILING)),
             _in_form(results, "json_retention", CEILING),
             _in_form(results, "instruction_following", CEILING),
+            _accuracy(results, CEILING),
+            _on_text(results, "untouched"),
         )
     if not courses:
         raise SpeechLLMError(f"{folder}: holds no ARM/seed-S/eval/*/{RESULTS}; run `speechllm lab run` first")
@@ -103,15 +114,28 @@ def _point(path: Path, stages: Sequence[int]) -> Point:
         step=_step(path.parent.name, stages),
         folder=path.parent,
         skill=number(part(results, "mean_accuracy").get(MODEL)),
-        accuracy={
-            name: float(row[MODEL]) for name, row in part(results, "accuracy").items() if not name.startswith("json.")
-        },
+        accuracy=_accuracy(results, MODEL),
         json=_in_form(results, "json_retention", MODEL),
         followed=_in_form(results, "instruction_following", MODEL),
         changed=None if same is None or not n else 1 - same / n,
         kl=number(text.get("kl")),
         gap=number(part(results, "gap").get("kl")),
+        text=_on_text(results, "model"),
     )
+
+
+def _accuracy(results: Mapping[str, Any], system: str) -> dict[str, float]:
+    """By task, those that ask for JSON aside."""
+    told = part(results, "accuracy")
+    known = {name: number(part(told, name).get(system)) for name in told if not name.startswith("json.")}
+    return {name: value for name, value in known.items() if value is not None}
+
+
+def _on_text(results: Mapping[str, Any], who: str) -> dict[str, float]:
+    """Of `who`, `model` or `untouched`, the measures in TEXT."""
+    told = part(results, "text_retention")
+    known = {name: number(part(told, name).get(who)) for name in TEXT}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def _in_form(results: Mapping[str, Any], section: str, system: str) -> float | None:
@@ -146,12 +170,31 @@ def spread(values: Iterable[float | None]) -> str:
 
 def arm_rows(courses: Sequence[Course], ceiling: Ceiling) -> list[dict[str, str]]:
     """A row for each arm over its seeds, at the end of training, and the ceiling first."""
-    untouched = Point(0, Path(), ceiling.skill, {}, ceiling.json, ceiling.followed, 0.0, 0.0)
-    rows = [_row("untouched LLM, true description", [untouched], ceiling)]
+    rows = [_row(UNTOUCHED, [_untouched(ceiling)], ceiling)]
     for arm in dict.fromkeys(course.arm for course in courses):
         runs = [course for course in courses if course.arm == arm]
         rows.append(_row(arm, [run.points[-1] for run in runs], ceiling, [run.seconds for run in runs]))
     return rows
+
+
+def task_rows(courses: Sequence[Course], ceiling: Ceiling) -> list[dict[str, str]]:
+    """Accuracy of each arm on each task over its seeds, at the end of training, and the ceiling first."""
+    ends = {UNTOUCHED: [_untouched(ceiling)]}
+    for course in courses:
+        ends.setdefault(course.arm, []).append(course.points[-1])
+    tasks = dict.fromkeys(task for points in ends.values() for point in points for task in point.accuracy)
+    return [
+        {"arm": arm, **{task: spread(point.accuracy.get(task) for point in points) for task in tasks}}
+        for arm, points in ends.items()
+    ]
+
+
+UNTOUCHED = "untouched LLM, true description"
+
+
+def _untouched(ceiling: Ceiling) -> Point:
+    values = (ceiling.skill, ceiling.accuracy, ceiling.json, ceiling.followed)
+    return Point(0, Path(), *values, changed=0.0, kl=0.0, text=ceiling.text)
 
 
 def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling, seconds: Sequence[float | None] = ()) -> dict[str, str]:
@@ -165,6 +208,9 @@ def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling, seconds: Sequence[fl
         "of its rules": spread(share(point.followed, ceiling.followed) for point in ends),
         "text replies changed": spread(point.changed for point in ends),
         "KL on text": _mean([point.kl for point in ends], 3),
+        TEXT["json_rate"]: spread(point.text.get("json_rate") for point in ends),
+        TEXT["refusal_rate"]: spread(point.text.get("refusal_rate") for point in ends),
+        TEXT["perplexity"]: _mean([point.text.get("perplexity") for point in ends], 1),
         "speech-text gap": _mean([point.gap for point in ends], 3),
         "seconds of training": _mean(seconds, 0),
     }

@@ -15,7 +15,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from speechllm.data.jsonl import written_aside
-from speechllm.eval.lab import Ceiling, Course, Point, arm_rows, examples, read_courses
+from speechllm.eval.lab import Ceiling, Course, Point, arm_rows, examples, read_courses, task_rows
 
 PAGE, TABLE = "lab.html", "lab.md"
 
@@ -46,16 +46,16 @@ def write_lab_report(folder: Path) -> tuple[Path, Path]:
         SpeechLLMError: nothing there is evaluated yet, or a file is broken; names it.
     """
     courses, ceiling = read_courses(folder)
-    rows = arm_rows(courses, ceiling)
+    tables = [arm_rows(courses, ceiling), task_rows(courses, ceiling)]
     figures = [_svg(_against(courses, ceiling)), *(_svg(_over_steps(c)) for c in _first_seeds(courses))]
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         resources.files("speechllm.eval").joinpath("lab.html.jinja").read_text(encoding="utf-8")
     )
     shown = [(course.arm, examples(course)) for course in _first_seeds(courses)]
     with written_aside(folder / PAGE) as file:
-        file.write(template.render(rows=rows, against=figures[0], curves=figures[1:], examples=shown))
+        file.write(template.render(tables=tables, against=figures[0], curves=figures[1:], examples=shown))
     with written_aside(folder / TABLE) as file:
-        file.write(markdown(rows))
+        file.write("\n".join(map(markdown, tables)))
     return folder / PAGE, folder / TABLE
 
 

@@ -7,17 +7,23 @@ from typing import Any
 import pytest
 
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.lab import Ceiling, arm_rows, examples, read_courses, spread
+from speechllm.eval.lab import Ceiling, arm_rows, examples, read_courses, spread, task_rows
 from speechllm.eval.lab_report import markdown, write_lab_report
 
 
 def results(skill: float, form: float, same: int) -> dict[str, Any]:
     return {
         "mean_accuracy": {"model": skill, "ceiling": 0.9, "chance": 0.5},
-        "accuracy": {"gender": {"model": skill, "chance": 0.5, "n": 8}},
+        "accuracy": {"gender": {"model": skill, "ceiling": 0.9, "chance": 0.5, "n": 8}},
         "json_retention": {"model": {"found": form}, "ceiling": {"found": 0.8}},
         "instruction_following": {"model": {"followed": form / 2}, "ceiling": {"followed": 0.5}},
-        "text_retention": {"identical_replies": same, "n": 16, "kl": 0.25},
+        "text_retention": {
+            "identical_replies": same,
+            "n": 16,
+            "kl": 0.25,
+            "json_rate": {"model": form, "untouched": 0.7},
+            "refusal_rate": {"model": 0.1, "untouched": 0.2},
+        },
         "gap": {"kl": 0.5},
     }
 
@@ -52,7 +58,7 @@ def laboratory(tmp_path) -> Path:
 
 def test_points_stand_at_their_steps_in_the_order_of_training(laboratory):
     courses, ceiling = read_courses(laboratory)
-    assert ceiling == Ceiling(0.9, 0.8, 0.5)
+    assert ceiling == Ceiling(0.9, 0.8, 0.5, {"gender": 0.9}, {"json_rate": 0.7, "refusal_rate": 0.2})
     assert [(course.arm, course.seed) for course in courses] == [("self_output", 0), ("sft", 0), ("sft", 1)]
     assert [point.step for point in courses[1].points] == [290, 310, 340]
     assert [point.skill for point in courses[1].points] == [0.5, 0.6, 0.8]
@@ -74,9 +80,13 @@ def test_a_row_is_the_end_of_training_over_the_seeds(laboratory):
         "of its rules": "10 % ± 14",
         "text replies changed": "62 % ± 18",
         "KL on text": "0.250",
+        "JSON on text": "10 % ± 14",
+        "refusals on text": "10 % ± 0",
+        "perplexity": "–",
         "speech-text gap": "0.500",
         "seconds of training": "6",
     }
+    assert (rows[0]["JSON on text"], rows[0]["refusals on text"]) == ("70 %", "20 %")
     assert markdown(rows).splitlines()[4].startswith("| sft | 2 | 70 % ± 14 |")
 
 
@@ -99,7 +109,7 @@ def test_the_page_shows_every_arm_and_escapes_replies(laboratory):
     assert text.count("<svg") == 1 + 2
     assert "reply of &lt;checkpoint&gt;" in text
     assert "<checkpoint>" not in text
-    assert len(table.read_text(encoding="utf-8").splitlines()) == 2 + 3
+    assert len(table.read_text(encoding="utf-8").splitlines()) == 2 * (2 + 3) + 1
 
 
 def test_a_folder_without_evaluations_says_what_to_do(tmp_path):
@@ -112,3 +122,14 @@ def test_a_broken_file_is_named(laboratory):
     broken.write_text("{", encoding="utf-8")
     with pytest.raises(SpeechLLMError, match=r"sft/seed-0/eval/checkpoint/results\.json.*delete it"):
         read_courses(laboratory)
+
+
+def test_accuracy_is_told_by_task_too(laboratory):
+    assert task_rows(*read_courses(laboratory)) == [
+        {"arm": "untouched LLM, true description", "gender": "90 %"},
+        {"arm": "self_output", "gender": "70 %"},
+        {"arm": "sft", "gender": "70 % ± 14"},
+    ]
+    page, table = write_lab_report(laboratory)
+    assert "| sft | 70 % ± 14 |" in table.read_text(encoding="utf-8")
+    assert "Accuracy by task" in page.read_text(encoding="utf-8")
