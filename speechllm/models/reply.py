@@ -13,6 +13,7 @@ from transformers import set_seed
 from speechllm import progress
 from speechllm.data.render import Message, PromptRenderer
 from speechllm.errors import SpeechLLMError
+from speechllm.models.clips import Clips
 from speechllm.models.decoding import Decoder, supports_fast_decoding
 
 FinishReason = Literal["stop", "length"]
@@ -193,16 +194,20 @@ class SpeechReplier:
     def _decode(
         self, chunks: Chunks, sampling: Sampling, stops: list[int], finished: Callable[[int], None]
     ) -> dict[int, list[int]]:
-        """Audio becomes vectors first, then all prompts are read and answered together."""
+        """Each clip becomes vectors first, once; then all prompts are read and answered together."""
         placeholder = self._model.config.audio_token_id
+        nothing = torch.empty(0, self._model.get_input_embeddings().weight.shape[1], device=self._model.device)
+        clips = Clips(self._model, self._processor)
         order = [number for chosen, _ in chunks for number in chosen]
         prompts: list[list[int]] = []
         heard: list[torch.Tensor] = []
         for _, conversations in chunks:
-            inputs = self._processor(conversations).to(self._model.device)
-            ids = [row[real.bool()] for row, real in zip(inputs["input_ids"], inputs["attention_mask"], strict=True)]
-            prompts += [row.tolist() for row in ids]
-            heard += self._vectors(inputs).split([int((row == placeholder).sum()) for row in ids])
+            sounds = clips.hear(conversations)
+            frames = [[frames for frames, _ in parts] for parts in sounds]
+            inputs = self._processor.tokenise(conversations, frames)
+            rows = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
+            prompts += [row[real.bool()].tolist() for row, real in rows]
+            heard += [torch.cat([nothing, *(vectors for _, vectors in parts)]) for parts in sounds]
 
         _check_context(self._model.language_model, prompts, sampling)
 
@@ -213,13 +218,6 @@ class SpeechReplier:
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         replies = decode(prompts, max_new_tokens=sampling.max_new_tokens, finished=finished, **drawn)
         return dict(zip(order, replies, strict=True))
-
-    def _vectors(self, inputs: Any) -> torch.Tensor:
-        """(N, D), those of all audio of a batch in reading order."""
-        if "input_features" not in inputs:
-            return torch.empty(0, self._model.get_input_embeddings().weight.shape[1], device=self._model.device)
-        vectors, valid = self._model.get_audio_features(inputs["input_features"], inputs["input_features_mask"])
-        return vectors[valid]
 
 
 def stop_ids(model: Any, tokenizer: Any, renderer: PromptRenderer) -> list[int]:

@@ -1,10 +1,13 @@
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from speechllm import SpeechLLM, SpeechLLMProcessor
+from speechllm.audio.io import save_audio
 from speechllm.data.render import PromptRenderer, ask
 from speechllm.errors import SpeechLLMError
+from speechllm.models.clips import Clips
 from speechllm.models.reply import Sampling, SpeechReplier, TextReplier, compute_device, compute_dtype, stop_ids
 from speechllm.testing.corpus import tone
 
@@ -156,3 +159,31 @@ def test_a_reply_that_does_not_fit_the_context_is_an_error(llm, speech):
         SpeechReplier(*speech)([heard(300)], Sampling(600))
     with pytest.raises(SpeechLLMError, match="do not fit the LLM's context of 512; shorten the prompt or lower"):
         TextReplier(*llm)([ask("Who?")], Sampling(600))
+
+
+def test_a_clip_is_encoded_once_however_many_prompts_are_about_it(speech, tmp_path):
+    model, processor = speech
+    paths = [tmp_path / f"{number}.wav" for number in range(2)]
+    for number, path in enumerate(paths):
+        save_audio(path, np.full(4800 + 800 * number, 0.1, np.float32), 16_000)
+    talk = [ask(text, audio={"path": str(path)}) for text in ("Who?", "Who is it?", "How?") for path in paths]
+    windows = []
+    real = model.get_audio_features
+    model.get_audio_features = lambda features, mask: (windows.append(len(features)), real(features, mask))[1]
+    try:
+        together = SpeechReplier(model, processor, batch_size=2)(talk, Sampling(6))
+    finally:
+        del model.get_audio_features
+    assert sum(windows) == 2
+    assert together == [SpeechReplier(*speech)([one], Sampling(6))[0] for one in talk]
+
+
+def test_stretches_of_one_file_are_clips_of_their_own(speech, tmp_path):
+    path = tmp_path / "long.wav"
+    save_audio(path, np.random.default_rng(0).uniform(-0.5, 0.5, 16_000).astype(np.float32), 16_000)
+    clips = Clips(*speech)
+    parts = [{"path": str(path), "start": 0.0, "end": 0.3}, {"path": str(path), "start": 0.3, "end": 0.9}]
+    (first,), (second,) = clips.hear([ask("Who?", audio=part) for part in parts])
+    assert first[0] == [30]
+    assert second[0] == [60]
+    assert not torch.equal(first[1], second[1])
