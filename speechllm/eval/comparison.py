@@ -19,6 +19,10 @@ HEARING = {"tasks", "accuracy", "mean_accuracy", "agreement", "wer", "ceiling_we
 ABOUT = {"seconds", "total_seconds", "peak_memory_bytes", "model", "data", "machine", "prompts", "command"}
 """Sections of results.json that tell of the run; any other with numbers, but BENCHMARKS, tells what the LLM kept."""
 
+GAP_SHOWN = ("by_strategy", "by_kind")
+GAP_GROUPS = {*GAP_SHOWN, "by_prompt", "by_attribute"}
+"""Groups of the speech-text gap; those by prompt and by attribute may be hundreds: results.json alone has them."""
+
 MOST_LABELS = 16
 """Of answers in a confusion matrix; where the options change with the question there are more, and nothing to see."""
 
@@ -154,19 +158,21 @@ def _group_means(run: Run, group: str) -> dict[str, float]:
 
 
 def _retention(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    found = [
-        dict(
-            _numbers(
-                {
-                    k: v
-                    for k, v in run.results.items()
-                    if k not in {*HEARING, *ABOUT, BENCHMARKS} and isinstance(v, Mapping)
-                }
-            )
-        )
-        for run in runs
-    ]
+    found = [dict(_numbers(_kept(run.results))) for run in runs]
     return [{"name": name, "values": [numbers.get(name) for numbers in found]} for name in _union(found)]
+
+
+def _kept(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that tell what the LLM kept; of the gap by groups the divergence alone, and no row a prompt."""
+    about = {*HEARING, *ABOUT, BENCHMARKS}
+    kept = {name: value for name, value in results.items() if name not in about and isinstance(value, Mapping)}
+    if "gap" in kept:
+        kept["gap"] = {name: value for name, value in kept["gap"].items() if name not in GAP_GROUPS} | {
+            name: {group: part(rows, group).get("kl") for group in rows}
+            for name in GAP_SHOWN
+            if (rows := part(kept["gap"], name))
+        }
+    return kept
 
 
 def _official(runs: Sequence[Run]) -> list[dict[str, Any]]:

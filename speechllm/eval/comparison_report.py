@@ -143,7 +143,8 @@ def _course_panels(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     series = {"mean accuracy": {key: line for key, line in lines.items() if any(v is not None for v in line)}}
     for row in found["retention"]:
         measured = [value for value in row["values"] if number(value) is not None]
-        if row["name"].rpartition(".")[2] != "n" and len(measured) > 1:  # one point is no course
+        course = row["name"].rpartition(".")[2] not in ("n", "tokens") and not row["name"].startswith("gap.by_")
+        if course and len(measured) > 1:  # one point is no course
             series[row["name"]] = {row["name"]: row["values"]}
     panels: list[dict[str, Any]] = []
     for name, drawn in series.items():

@@ -235,3 +235,18 @@ def test_numbers_that_are_none_stay_out(folders):
     assert retention["gap.prompts.gender"] == [0.25, None, None]
     assert "gap.kl" not in retention
     assert np.isfinite([v for values in retention.values() for v in values if v is not None]).all()
+
+
+def test_the_gap_is_shown_by_kind_and_not_by_every_prompt(folders):
+    row = {"kl": 0.25, "tokens": 9}
+    groups = {"by_prompt": {"Who?": row}, "by_attribute": {"pitch": {"low": row}}}
+    groups |= {"by_kind": {"gender": row}, "by_strategy": {"gold": row}}
+    for path in folders:
+        save(path, json.loads((path / "results.json").read_text()) | {"gap": row | groups})
+    retention = {row["name"]: row["values"] for row in compare(read_runs(folders))["retention"]}
+    names = [name for name in retention if name.startswith("gap")]
+    assert names == ["gap.kl", "gap.tokens", "gap.by_strategy.gold", "gap.by_kind.gender"]
+    assert retention["gap.by_kind.gender"] == [0.25] * 3
+    page = Page(write_comparison(folders, folders[0].parent / "r.html")[0])
+    assert "gap: by kind: gender" in page.text
+    assert len(page.all("svg")) == 1 + 1 + 2 + 1  # and the gap over all
