@@ -60,6 +60,8 @@ class Instructions:
     def __init__(self, row: Row, checkers: Checkers) -> None:
         self.names: list[str] = row.need("instruction_id_list", list)
         kwargs = row.need("kwargs", list)
+        if not all(isinstance(name, str) for name in self.names) or not all(isinstance(one, dict) for one in kwargs):
+            raise SpeechLLMError(f"{row.where}: instruction_id_list should hold names, and kwargs an object for each")
         if len(kwargs) != len(self.names):
             raise SpeechLLMError(f"{row.where}: {len(self.names)} instructions and {len(kwargs)} kwargs; give one each")
         prompt = row.text("prompt") or ""
@@ -91,8 +93,12 @@ def _build(row: Row, checkers: Checkers, name: str, given: dict[str, Any], promp
         raise SpeechLLMError(f"{row.where}: kwargs of {name} lack {', '.join(sorted(unset))}")
     state = random.getstate()
     random.seed(_SEED)
-    checker.build_description(**arguments)
-    random.setstate(state)
+    try:
+        checker.build_description(**arguments)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise SpeechLLMError(f"{row.where}: kwargs of {name} are not what it takes ({error})") from error
+    finally:
+        random.setstate(state)
     asked = checker.get_instruction_args()
     if asked and "prompt" in asked:  # as the official script does
         checker.build_description(prompt=prompt)
