@@ -111,8 +111,9 @@ def report(folders: EvaluationFolders, out: Path) -> None:
     A page with audio players that needs nothing else.
 
     Args:
-        folders: What `speechllm eval --out` wrote, in the order to show; from three on, values are drawn over it. And
-            folders of `speechllm train`, under way or done: curves of loss and validation, and what was said.
+        folders: What `speechllm eval --out` wrote, in the order to show: each is compared with the first on the same
+            questions (McNemar), and from three on, values are drawn over the order. And folders of `speechllm train`,
+            under way or done: curves of loss and validation, and what was said.
         out: The HTML page (FILE.html); FILE.md and FILE.json beside it say the same.
     """
     from speechllm.eval.comparison_report import write_comparison

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from speechllm.data.jsonl import text_lines
-from speechllm.errors import SpeechLLMError
-from speechllm.eval.asking import CASCADE, CEILING, MODEL, responses_path
-from speechllm.eval.evaluation import ANSWERS, RESPONSES, RESULTS
+from speechllm.eval.asking import CASCADE, CEILING, MODEL
 from speechllm.eval.official_table import BENCHMARKS, official_remarks, official_rows
+from speechllm.eval.paired import against_first
+from speechllm.eval.runs import Run
 from speechllm.eval.table import broken_clips, number, part
 
 HEARING = {"tasks", "accuracy", "mean_accuracy", "agreement", "wer", "ceiling_wer", "cascade_wer", "recogniser_wer"}
 ABOUT = {"seconds", "total_seconds", "peak_memory_bytes", "model", "data", "machine", "prompts", "command"}
 """Sections of results.json that tell of the run; any other with numbers, but BENCHMARKS, tells what the LLM kept."""
+
+GAP_SHOWN = ("by_strategy", "by_kind")
+GAP_GROUPS = {*GAP_SHOWN, "by_prompt", "by_attribute"}
+"""Groups of the speech-text gap; those by prompt and by attribute may be hundreds: results.json alone has them."""
 
 MOST_LABELS = 16
 """Of answers in a confusion matrix; where the options change with the question there are more, and nothing to see."""
@@ -26,78 +26,23 @@ FEW = 3
 """Examples of each kind."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """An evaluation folder that was read."""
-
-    name: str
-    folder: Path
-    results: dict[str, Any]
-
-
-def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """The evaluations in the order given, under their `distinct_names`.
-
-    Raises:
-        SpeechLLMError: a folder was given twice, or holds no readable results.json.
-    """
-    names = distinct_names(folders)
-    return [Run(name, folder, _results(folder)) for name, folder in zip(names, folders, strict=True)]
-
-
-def distinct_names(folders: Sequence[Path]) -> list[str]:
-    """Of each folder the shortest end of its path that no other has.
-
-    Raises:
-        SpeechLLMError: a folder was given twice.
-    """
-    full = [folder.resolve() for folder in folders]
-    for at, folder in enumerate(full):
-        if folder in full[:at]:
-            raise SpeechLLMError(f"{folders[at]}: was named twice; name each folder once")
-    deepest = max((len(folder.parts) for folder in full), default=1)
-    for depth in range(1, deepest + 1):
-        names = ["/".join(folder.parts[-depth:]) for folder in full]
-        if len(set(names)) == len(names):
-            break
-    return names
-
-
-def _results(folder: Path) -> dict[str, Any]:
-    value = _json(folder / RESULTS)
-    if not part(value, "tasks") and not part(value, BENCHMARKS):
-        raise SpeechLLMError(f"{folder / RESULTS}: tasks: no task was scored; run speechllm eval with this folder")
-    return value
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise SpeechLLMError(f"{path}: does not exist; name a folder that speechllm eval --out wrote") from error
-    except (OSError, ValueError) as error:
-        raise SpeechLLMError(f"{path}: cannot be read ({error}); run speechllm eval again") from error
-    if not isinstance(value, dict):
-        raise SpeechLLMError(f"{path}: is no JSON object; run speechllm eval again")
-    return value
-
-
 def compare(runs: Sequence[Run]) -> dict[str, Any]:
     """Everything that the page, the Markdown and the JSON show.
 
     Returns:
         `runs` (names); `tasks`: rows with `task`, `group`, `metric`, `rule`, and `runs`, one cell a run or None: `n`,
-        `chance` and, for each system, `value`, `interval`; `groups`: rows with `group` and `runs`, one cell a run:
-        mean accuracy over the group's tasks of each system and chance; `mean_accuracy` and `retention` (rows with
-        `name` and `values`), one value a run; `official`, what benchmarks' own scorers say: rows with `benchmark`,
-        `name` and `runs`, a mapping of system to value each, and `remarks` on them (rows with `benchmark`, `run` and
-        `text`); `broken`, a sentence for each run with clips that could not be decoded; `confusion` (of tasks with
-        up to MOST_LABELS answers) and `examples` of the models;
+        `chance` and, for each system, `value`, `interval`; `against_first` (see `paired.against_first`); `groups`: rows
+        with `group` and `runs`, one cell a run: mean accuracy over the group's tasks of each system and chance;
+        `mean_accuracy` and `retention` (rows with `name` and `values`), one value a run; `official`, what benchmarks'
+        own scorers say: rows with `benchmark`, `name` and `runs`, a mapping of system to value each, and `remarks` on
+        them (rows with `benchmark`, `run` and `text`); `broken`, a sentence for each run with clips that could not be
+        decoded; `confusion` (of tasks with up to MOST_LABELS answers) and `examples` of the models;
         `without_examples`, the runs whose folders tell no answers.
     """
     return {
         "runs": [run.name for run in runs],
         "tasks": [_task_row(name, runs) for name in _union(part(run.results, "tasks") for run in runs)],
+        "against_first": against_first(runs),
         "groups": _groups(runs),
         "mean_accuracy": [dict(part(run.results, "mean_accuracy")) for run in runs],
         "retention": _retention(runs),
@@ -111,7 +56,7 @@ def compare(runs: Sequence[Run]) -> dict[str, Any]:
         "broken": [f"{run.name}: {text}" for run in runs if (text := broken_clips(run.results))],
         "confusion": list(_confusions(runs)),
         "examples": [example for run in runs for example in _examples(run)],
-        "without_examples": [run.name for run in runs if not (run.folder / ANSWERS).exists()],
+        "without_examples": [run.name for run in runs if run.answers is None],
     }
 
 
@@ -154,19 +99,21 @@ def _group_means(run: Run, group: str) -> dict[str, float]:
 
 
 def _retention(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    found = [
-        dict(
-            _numbers(
-                {
-                    k: v
-                    for k, v in run.results.items()
-                    if k not in {*HEARING, *ABOUT, BENCHMARKS} and isinstance(v, Mapping)
-                }
-            )
-        )
-        for run in runs
-    ]
+    found = [dict(_numbers(_kept(run.results))) for run in runs]
     return [{"name": name, "values": [numbers.get(name) for numbers in found]} for name in _union(found)]
+
+
+def _kept(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The sections that tell what the LLM kept; of the gap by groups the divergence alone, and no row a prompt."""
+    about = {*HEARING, *ABOUT, BENCHMARKS}
+    kept = {name: value for name, value in results.items() if name not in about and isinstance(value, Mapping)}
+    if "gap" in kept:
+        kept["gap"] = {name: value for name, value in kept["gap"].items() if name not in GAP_GROUPS} | {
+            name: {group: part(rows, group).get("kl") for group in rows}
+            for name in GAP_SHOWN
+            if (rows := part(kept["gap"], name))
+        }
+    return kept
 
 
 def _official(runs: Sequence[Run]) -> list[dict[str, Any]]:
@@ -197,30 +144,11 @@ def _confusions(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
 
 def _examples(run: Run) -> Iterator[dict[str, Any]]:
     """A few right, wrong and unanswered replies of the model, in turn from each task."""
-    if not (run.folder / ANSWERS).exists():
-        return
-    answers = _json(run.folder / ANSWERS)
-    scored = [task for task, told in part(run.results, "tasks").items() if part(told, "systems").get(MODEL)]
     kept: dict[str, list[list[dict[str, Any]]]] = {"right": [], "wrong": [], "no answer": []}
-    for task in scored:
-        if part(part(run.results, "tasks"), task).get("metric") != "accuracy":
-            continue
-        rows = _judged(run.folder, task, part(answers, task).get(MODEL))
+    for task in run.judged_tasks():
+        rows = run.judged(task)
         for verdict, lists in kept.items():
             lists.append([{"run": run.name, **row} for row in rows if row["verdict"] == verdict][:FEW])
     for lists in kept.values():
         in_turn = (rows[at] for at in range(FEW) for rows in lists if at < len(rows))
         yield from (row for row, _ in zip(in_turn, range(FEW), strict=False))
-
-
-def _judged(folder: Path, task: str, said: Sequence[str | None] | None) -> list[dict[str, Any]]:
-    path = responses_path(folder / RESPONSES, task, MODEL)
-    try:
-        rows = [json.loads(line) for line in text_lines(path)]
-        told = [{key: row[key] for key in ("id", "task", "prompt", "label", "audio", "response")} for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise SpeechLLMError(f"{path}: holds no replies ({error!r}); run speechllm eval again") from error
-    if said is None or len(said) != len(told):
-        raise SpeechLLMError(f"{folder / ANSWERS}: {task}: does not fit {path.name}; run speechllm eval again")
-    verdicts = ["no answer" if a is None else "right" if a == row["label"] else "wrong" for a, row in zip(said, told)]
-    return [{**row, "answer": a, "verdict": v} for row, a, v in zip(told, said, verdicts, strict=True)]

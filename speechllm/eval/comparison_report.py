@@ -9,12 +9,13 @@ from typing import Any
 from speechllm.data.jsonl import written_aside
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CASCADE, CEILING, MODEL, SYSTEMS
-from speechllm.eval.comparison import compare, distinct_names, read_runs
+from speechllm.eval.comparison import compare
 from speechllm.eval.evaluation import RESULTS, write_json
 from speechllm.eval.figures import course_figure, group_figure, svg
 from speechllm.eval.learning import LOG, curve_panels, read_log, validations
 from speechllm.eval.official_table import shown
 from speechllm.eval.page import embedded_audio, render
+from speechllm.eval.runs import distinct_names, read_runs
 from speechllm.eval.table import number, percent
 
 LONGEST_CLIP_S = 15.0
@@ -51,6 +52,9 @@ def write_comparison(folders: Sequence[Path], out: Path) -> list[Path]:
         "training": [],
         **found,
         "rows": [_shown_row(row) for row in found["tasks"]],
+        "against_first": [
+            {**row, "runs": [_shown_difference(cell) for cell in row["runs"]]} for row in found["against_first"]
+        ],
         "retention": _retention_rows(found),
         **_official(found),
     }
@@ -98,6 +102,17 @@ def _shown_cell(cell: Mapping[str, Any], metric: str) -> dict[str, str]:
     }
 
 
+def _shown_difference(cell: Mapping[str, Any] | None) -> dict[str, str]:
+    """Words for how a run differs from the first, or for why there is no number."""
+    if cell is None:
+        return {"difference": "", "beside": "not asked"}
+    if "reason" in cell:
+        return {"difference": "", "beside": cell["reason"]}
+    points, p = 100 * cell["difference"], cell["p_value"]
+    chance = "p < 0.001" if p < 0.001 else f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+    return {"difference": f"{points:+.1f}".replace("-", "−") + " points", "beside": f"{chance}, n {cell['n']}"}
+
+
 def _official(found: Mapping[str, Any]) -> dict[str, Any]:
     """Rows of `official` with a text for each run: the model's value, and behind it those of the other systems."""
 
@@ -143,7 +158,8 @@ def _course_panels(found: Mapping[str, Any]) -> list[dict[str, Any]]:
     series = {"mean accuracy": {key: line for key, line in lines.items() if any(v is not None for v in line)}}
     for row in found["retention"]:
         measured = [value for value in row["values"] if number(value) is not None]
-        if row["name"].rpartition(".")[2] != "n" and len(measured) > 1:  # one point is no course
+        course = row["name"].rpartition(".")[2] not in ("n", "tokens") and not row["name"].startswith("gap.by_")
+        if course and len(measured) > 1:  # one point is no course
             series[row["name"]] = {row["name"]: row["values"]}
     panels: list[dict[str, Any]] = []
     for name, drawn in series.items():

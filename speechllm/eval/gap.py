@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -19,6 +19,9 @@ from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.targets.records import TargetRecord
 from speechllm.train.data import conversation
 
+MOST_VALUES = 16
+"""Of an attribute that is told apart; with more of them it is free text."""
+
 
 @torch.inference_mode()
 def speech_text_gap(
@@ -31,7 +34,9 @@ def speech_text_gap(
     """Mean KL divergence a reply token, KL(reads the description || hears), on the replies of a targets file.
 
     Returns:
-        `kl` and `tokens` over all replies, and the same `by_prompt` (its words) and `by_strategy`.
+        `kl` and `tokens` over all replies, and the same `by_prompt` (its words), `by_strategy`, `by_kind` (what the
+        prompt asks for, where the record tells it), and `by_attribute`: attribute of the utterance -> value -> both, of
+        attributes in words of at most MOST_VALUES values.
 
     Raises:
         SpeechLLMError: a record is about an utterance that the manifest does not hold.
@@ -45,24 +50,40 @@ def speech_text_gap(
             f"target {missing.id!r} is about {missing.utterance_id!r}, which" if missing else "no target is about what"
         )
         raise SpeechLLMError(f"{named} the manifest does not hold; give the manifest that the targets were written for")
-    sums: dict[tuple[str, str], list[float]] = defaultdict(lambda: [0.0, 0])
+    sums: dict[tuple[str, ...], list[float]] = defaultdict(lambda: [0.0, 0])
     with progress.task("speech-text gap", len(about)) as bar:
         for at in range(0, len(about), batch_size):
             batch = about[at : at + batch_size]
             for record, found in zip(batch, _divergences(model, processor, batch, by_id), strict=True):
-                for group in (("all", ""), ("by_prompt", record.prompt), ("by_strategy", record.strategy)):
+                for group in _groups(record, by_id[record.utterance_id]):
                     sums[group][0] += float(found.sum())
                     sums[group][1] += len(found)
             bar.advance(len(batch))
-    told: dict[str, Any] = {"by_prompt": {}, "by_strategy": {}}
-    for (by, name), (total, tokens) in sums.items():
-        row = {"kl": total / max(tokens, 1), "tokens": tokens}
-        if by == "all":
-            told |= row
-        else:
-            told[by][name] = row
-    assert math.isfinite(told["kl"])
+    told: dict[str, Any] = {by: {} for by in ("by_prompt", "by_strategy", "by_kind", "by_attribute")}
+    for group, (total, tokens) in sums.items():
+        place = told
+        for name in group:
+            place = place.setdefault(name, {})
+        place.update(kl=total / max(tokens, 1), tokens=tokens)
+    told["by_attribute"] = {name: rows for name, rows in told["by_attribute"].items() if len(rows) <= MOST_VALUES}
     return told
+
+
+def _groups(record: TargetRecord, utterance: Utterance) -> Iterator[tuple[str, ...]]:
+    """Where in the result a record counts: keys from the outermost on."""
+    yield ()
+    yield "by_prompt", record.prompt
+    yield "by_strategy", record.strategy
+    if kind := _kind(record):
+        yield "by_kind", kind
+    for name in dict.fromkeys((*utterance.attributes, "language")):
+        if isinstance(value := utterance.value(name), str):
+            yield "by_attribute", name, value
+
+
+def _kind(record: TargetRecord) -> str:
+    """What the prompt asks for; of records that do not tell it, from an id such as `gender-07`."""
+    return record.prompt_kind or re.sub(r"-\d+$", "", record.prompt_id)
 
 
 def _divergences(

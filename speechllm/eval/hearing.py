@@ -171,7 +171,7 @@ def _agreement(answered: Sequence[Answers]) -> float:
     return sum(heard is not None and heard == read for heard, read in pairs) / len(pairs)
 
 
-def _transcription(answers: Answers, told: Mapping[str, Any]) -> dict[str, float]:
+def _transcription(answers: Answers, told: Mapping[str, Any]) -> dict[str, float | None]:
     names = {"wer": MODEL, "ceiling_wer": CEILING, "cascade_wer": CASCADE}
     rates = {name: told["systems"][s]["value"] for name, s in names.items() if s in told["systems"]}
     utterances = [question.utterances[0] for question in answers.task.questions]

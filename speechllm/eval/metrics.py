@@ -51,7 +51,8 @@ def word_error(references: Sequence[str], hypotheses: Sequence[str], languages: 
     """Corpus word error rate (characters for languages written without spaces), interval by bootstrap over clips.
 
     Returns:
-        `value`, `interval`, `n`, and where there are several languages the same of each, `by_language`.
+        `value`, `interval`, `n`, and where there are several languages the same of each, `by_language`. The value is
+        None where no reference holds a word.
     """
     told = zip(references, hypotheses, languages, strict=True)
     counts = np.array([word_errors(*one) for one in told], dtype=float)
@@ -64,10 +65,12 @@ def word_error(references: Sequence[str], hypotheses: Sequence[str], languages: 
 
 
 def _rate(counts: np.ndarray) -> dict[str, Any]:
-    """Of errors and words, (clips, 2)."""
+    """Of errors and words, (clips, 2); no rate where there are no words."""
     errors, words = counts.sum(0)
+    if not words:
+        return {"value": None, "interval": None, "n": len(counts)}
     return {
-        "value": errors / words if words else float("nan"),
+        "value": float(errors / words),
         "interval": _bootstrap(counts[:, 0], counts[:, 1]),
         "n": len(counts),
     }

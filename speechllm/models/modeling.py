@@ -231,7 +231,11 @@ class SpeechLLM(PreTrainedModel):
     def project(self, encoded: EncodedAudio) -> tuple[torch.Tensor, torch.Tensor]:
         """What `encode_audio` returns -> vectors (W, N, D) in float32 and their mask (W, N)."""
         states, mask = encoded
-        return self.multi_modal_projector(states.float(), mask)
+        # Where the frozen parts are bfloat16 so are the adapter's products; its weights and gradients stay float32.
+        fast = self.language_model.dtype == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=fast):
+            vectors, valid = self.multi_modal_projector(states.float(), mask)
+        return vectors.float(), valid
 
     def get_audio_features(
         self, input_features: torch.Tensor, input_features_mask: torch.Tensor

@@ -212,6 +212,7 @@ def _record(work: Work, written: Written, generator: Generator, sampling: Sampli
         generator=reference,
         generator_revision=revision,
         prompt_id=item.prompt.id,
+        prompt_kind=item.prompt.kind,
         description_style=item.style,
         sampling={key: value for key, value in asdict(sampling).items() if key != "seed"},
         seed=sampling.seed,

@@ -38,6 +38,7 @@ class TargetRecord(BaseModel):
     generator: str
     generator_revision: str
     prompt_id: str
+    prompt_kind: str = Field(default="", description="what the prompt asks for; empty where it is not told")
     description_style: str
     sampling: dict[str, float | int]
     seed: int

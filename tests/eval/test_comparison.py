@@ -7,9 +7,10 @@ import pytest
 
 from speechllm.cli import main
 from speechllm.errors import SpeechLLMError
-from speechllm.eval.comparison import FEW, MOST_LABELS, compare, read_runs
+from speechllm.eval.comparison import FEW, MOST_LABELS, compare
 from speechllm.eval.comparison_report import write_comparison
 from speechllm.eval.metrics import accuracy
+from speechllm.eval.runs import read_runs
 from tests.eval.test_report import EVIL, Page, poisoned, tone
 
 TRUTHS = ["female", "male"] * 6
@@ -75,8 +76,8 @@ def test_a_task_that_one_run_lacks_is_shown_as_not_asked(folders):
     assert [cell is None for cell in rows["own.gender"]] == [False, True, False]
     assert [cell is None for cell in rows["other"]] == [True, False, True]
     page, markdown, _ = write_comparison(folders, folders[0].parent / "r.html")
-    assert Page(page).text.count("not asked") == 3
-    assert markdown.read_text().count("not asked") == 3
+    assert Page(page).text.count("not asked") == 4  # the last against the first run
+    assert markdown.read_text().count("not asked") == 4
 
 
 def test_examples_are_judged_by_the_stored_answers(folders):
@@ -170,7 +171,7 @@ def test_markdown_tables_have_as_many_cells_as_headings(folders):
     text = write_comparison(folders, folders[0].parent / "r.html")[1].read_text()
     assert "<script>" not in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
-    assert len(tables) == 2 + 3 + 1
+    assert len(tables) == 3 + 3 + 1
     for table in tables:
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in table.splitlines()}
         assert len(widths) == 1
@@ -235,3 +236,18 @@ def test_numbers_that_are_none_stay_out(folders):
     assert retention["gap.prompts.gender"] == [0.25, None, None]
     assert "gap.kl" not in retention
     assert np.isfinite([v for values in retention.values() for v in values if v is not None]).all()
+
+
+def test_the_gap_is_shown_by_kind_and_not_by_every_prompt(folders):
+    row = {"kl": 0.25, "tokens": 9}
+    groups = {"by_prompt": {"Who?": row}, "by_attribute": {"pitch": {"low": row}}}
+    groups |= {"by_kind": {"gender": row}, "by_strategy": {"gold": row}}
+    for path in folders:
+        save(path, json.loads((path / "results.json").read_text()) | {"gap": row | groups})
+    retention = {row["name"]: row["values"] for row in compare(read_runs(folders))["retention"]}
+    names = [name for name in retention if name.startswith("gap")]
+    assert names == ["gap.kl", "gap.tokens", "gap.by_strategy.gold", "gap.by_kind.gender"]
+    assert retention["gap.by_kind.gender"] == [0.25] * 3
+    page = Page(write_comparison(folders, folders[0].parent / "r.html")[0])
+    assert "gap: by kind: gender" in page.text
+    assert len(page.all("svg")) == 1 + 1 + 2 + 1  # and the gap over all

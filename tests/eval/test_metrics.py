@@ -5,13 +5,19 @@ import math
 
 import pytest
 
+from speechllm.data.manifest import read_manifest
+from speechllm.data.prompts import built_in_prompts
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import SYSTEMS
+from speechllm.eval.comparison_report import write_comparison
+from speechllm.eval.evaluation import write_json
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.metrics import slot_f1, translation, word_error
 from speechllm.eval.sources import read_task
 from speechllm.eval.table import print_table
+from speechllm.eval.tasks import attribute_task
 from speechllm.models.reply import Reply
+from tests.eval.test_report import Page
 
 
 def test_word_errors_are_told_by_language():
@@ -23,7 +29,26 @@ def test_word_errors_are_told_by_language():
     assert rates == pytest.approx({"de": 1 / 2, "en": 1 / 4, "zh": 1 / 3})
     assert found["by_language"]["de"]["n"] == 1
     assert "by_language" not in word_error(references[:2], said[:2], ["en", "en"])
-    assert math.isnan(word_error(["!?"], ["a"], ["en"])["value"])
+
+
+def test_there_is_no_error_rate_without_a_word_to_get_wrong():
+    assert word_error(["!?", "?"], ["a", ""], ["en", "en"]) == {"value": None, "interval": None, "n": 2}
+    found = word_error(["!?", "rot gelb"], ["a", "rot"], ["en", "de"])
+    assert found["value"] == 0.5
+    assert found["by_language"]["en"] == {"value": None, "interval": None, "n": 1}
+    assert found["by_language"]["de"]["value"] == 0.5
+
+
+def test_numbers_that_json_cannot_hold_become_null_and_are_named(tmp_path, capsys):
+    path = tmp_path / "results.json"
+    write_json({"gap": {"kl": math.nan, "n": 3}, "rates": [0.5, math.inf, 2], "x": None}, path)
+    assert json.loads(path.read_text()) == {"gap": {"kl": None, "n": 3}, "rates": [0.5, None, 2], "x": None}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "gap.kl, rates.1: not a finite number, written as null" in said
+    write_json({"many": [math.nan] * 7}, path)
+    assert "many.4 and 2 more" in " ".join(capsys.readouterr().err.split())
+    write_json({"fine": 1.0}, path)
+    assert capsys.readouterr().err == ""
 
 
 def test_translations_are_scored_by_sacrebleu():
@@ -84,3 +109,17 @@ def test_a_metric_that_is_none_is_refused_with_those_there_are(tmp_path):
     )
     with pytest.raises(SpeechLLMError, match=r"metric: .*'bleu'.*'blue'"):
         read_task(tmp_path / "mine.toml")
+
+
+def test_a_task_without_words_is_scored_and_shown_with_a_dash(corpus, tmp_path, capsys):
+    rows = [json.loads(line) | {"text": "!?"} for line in corpus.manifest.read_text().splitlines()]
+    (tmp_path / "m.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = attribute_task("transcribe", read_manifest(tmp_path / "m.jsonl"), built_in_prompts(["transcribe"])[0])
+    results = score([Answers(task, dict.fromkeys(SYSTEMS, [Reply("word", "stop")] * len(task.questions)))])
+    assert results["wer"] is None
+    print_table(results)
+    (tmp_path / "run").mkdir()
+    write_json(results, tmp_path / "run" / "results.json")
+    page, markdown, _ = write_comparison([tmp_path / "run"], tmp_path / "r.html")
+    assert "wer | **–**; ceiling –, cascade –" in markdown.read_text()
+    assert "nan" not in (Page(page).text + capsys.readouterr().out).lower()

@@ -278,3 +278,27 @@ def test_frozen_parts_may_be_bfloat16(encoder_reference, llm_reference):
 def test_layers_that_the_encoder_lacks_are_an_error(layers, encoder_reference, llm_reference):
     with pytest.raises(SpeechLLMError, match=r"audio_layers .* has the layers 1 to 2"):
         build(encoder_reference, llm_reference, audio_layers=layers)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_adapter_multiplies_in_the_type_of_the_frozen_parts_and_learns_in_float32(
+    dtype, adapter, encoder_reference, llm_reference
+):
+    model, _ = build(encoder_reference, llm_reference, adapter, dtype=dtype)
+    layers, size = len(model.config.audio_layers), model.audio_tower.config.hidden_size
+    encoded = model.multi_modal_projector.reduce(
+        torch.randn(2, layers, 40, size, generator=torch.Generator().manual_seed(0)), torch.ones(2, 40).bool()
+    )
+    products = set()
+    linear = [m for m in model.multi_modal_projector.modules() if isinstance(m, torch.nn.Linear)]
+    hooks = [m.register_forward_hook(lambda _, __, out: products.add(out.dtype)) for m in linear]
+    vectors, _ = model.project(encoded)
+    for hook in hooks:
+        hook.remove()
+    assert products == {dtype}
+    assert vectors.dtype == torch.float32
+    vectors.square().sum().backward()
+    gradients = [p.grad for p in model.multi_modal_projector.parameters() if p.grad is not None]
+    assert {g.dtype for g in gradients} == {torch.float32}
+    exact, _ = model.multi_modal_projector(encoded[0].float(), encoded[1])
+    torch.testing.assert_close(vectors, exact, rtol=0.05, atol=0.05 * float(exact.abs().max()))

@@ -1,4 +1,6 @@
-"""IFEval's instruction checkers, from `if-verifiable`: Google's own, unchanged, and nothing fetched at import.
+"""IFEval's instruction checkers, from `if-verifiable`: Google's own, and nothing fetched at import.
+
+Unchanged but for three that ask for the language, which get langdetect's answer sooner (see `languages`).
 
 Google's are at https://github.com/google-research/google-research/tree/master/instruction_following_eval. Of the other
 packages that carry them, `lm-eval` downloads NLTK data when imported and `lighteval` brings seventy more packages.
@@ -8,7 +10,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from speechllm.errors import SpeechLLMError, did_you_mean
@@ -17,6 +19,9 @@ from speechllm.eval.benchmarks.responses import Row
 
 Checkers = Mapping[str, type]
 """Checker classes by instruction type, such as `detectable_format:json_format`."""
+
+Check = Callable[[dict[str, Any], str], bool]
+"""Whether a response (the second) keeps to an instruction with these arguments."""
 
 _SEED = 0
 """Two official rows ask for the frequency of `!` and `#`, in whose place Google's checker draws a letter from a to z.
@@ -37,13 +42,31 @@ def load_checkers() -> Checkers:
     """
     try:
         from if_verifiable.ifeval.instructions_registry import INSTRUCTION_DICT
-        from langdetect import DetectorFactory
+
+        from speechllm.eval.benchmarks.languages import detect
 
         provide_english()
     except ImportError as error:
         raise SpeechLLMError(f"IFEval's checkers are not installed ({error}); pip install speechllm[eval]") from error
-    DetectorFactory.seed = 0  # langdetect draws, too
-    return dict(INSTRUCTION_DICT)
+
+    def written(language: str, text: str) -> bool:
+        return detect(text) in (language, None)  # what cannot be told is let pass, as Google's do
+
+    asking: dict[str, Check] = {
+        "language:response_language": lambda arguments, text: written(arguments["language"], text),
+        "change_case:english_capital": lambda _, text: text.isupper() and written("en", text),
+        "change_case:english_lowercase": lambda _, text: text.islower() and written("en", text),
+    }
+    return {**INSTRUCTION_DICT, **{name: with_check(INSTRUCTION_DICT[name], check) for name, check in asking.items()}}
+
+
+def with_check(base: type, check: Check) -> type:
+    """A checker class with another check, of the arguments and the response."""
+
+    def check_following(self: Any, value: str) -> bool:
+        return check(self.get_instruction_args() or {}, value)
+
+    return type(f"Other{base.__name__}", (base,), {"check_following": check_following})
 
 
 class Instructions:
@@ -60,6 +83,8 @@ class Instructions:
     def __init__(self, row: Row, checkers: Checkers) -> None:
         self.names: list[str] = row.need("instruction_id_list", list)
         kwargs = row.need("kwargs", list)
+        if not all(isinstance(name, str) for name in self.names) or not all(isinstance(one, dict) for one in kwargs):
+            raise SpeechLLMError(f"{row.where}: instruction_id_list should hold names, and kwargs an object for each")
         if len(kwargs) != len(self.names):
             raise SpeechLLMError(f"{row.where}: {len(self.names)} instructions and {len(kwargs)} kwargs; give one each")
         prompt = row.text("prompt") or ""
@@ -71,6 +96,8 @@ class Instructions:
 
     def loose(self, response: str, strict: Sequence[bool]) -> list[bool]:
         """Which instructions one of the eight variants follows (see `variants`); `strict` tells of the first."""
+        if all(strict):
+            return list(strict)
         others = [text for text in dict.fromkeys(variants(response)) if text != response and text.strip()]
         return [good or any(_follows(checker, text) for text in others) for checker, good in zip(self._built, strict)]
 
@@ -91,8 +118,12 @@ def _build(row: Row, checkers: Checkers, name: str, given: dict[str, Any], promp
         raise SpeechLLMError(f"{row.where}: kwargs of {name} lack {', '.join(sorted(unset))}")
     state = random.getstate()
     random.seed(_SEED)
-    checker.build_description(**arguments)
-    random.setstate(state)
+    try:
+        checker.build_description(**arguments)
+    except (TypeError, ValueError, AttributeError, KeyError) as error:
+        raise SpeechLLMError(f"{row.where}: kwargs of {name} are not what it takes ({error})") from error
+    finally:
+        random.setstate(state)
     asked = checker.get_instruction_args()
     if asked and "prompt" in asked:  # as the official script does
         checker.build_description(prompt=prompt)

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 from typing import Any
 
-from speechllm.eval.benchmarks.checkers import Checkers, load_checkers
+from speechllm.eval.benchmarks.checkers import Check, Checkers, load_checkers, with_check
 
 _BULLETS = (r"^\s*\*[^\*].*$", r"^\s*-.*$", r"^\s*•.*$", r"^\s*\d.*$")
 """Lines that begin with one of three signs or with any digit, Arabic-Indic and full-width ones included."""
@@ -48,7 +47,7 @@ def lower_case(arguments: dict[str, Any], response: str) -> bool:
     return response.islower()
 
 
-DEPARTURES: dict[str, Callable[[dict[str, Any], str], bool]] = {
+DEPARTURES: dict[str, Check] = {
     "detectable_format:number_bullet_lists": bullets,
     "length_constraints:number_paragraphs": paragraphs,
     "combination:repeat_prompt": repeats_prompt,
@@ -65,11 +64,4 @@ def speech_checkers() -> Checkers:
         SpeechLLMError: the extra `eval` is not installed.
     """
     google = load_checkers()
-    return {**google, **{name: _departing(google[name], check) for name, check in DEPARTURES.items()}}
-
-
-def _departing(base: type, check: Callable[[dict[str, Any], str], bool]) -> type:
-    def check_following(self: Any, value: str) -> bool:
-        return check(self.get_instruction_args() or {}, value)
-
-    return type(f"Speech{base.__name__}", (base,), {"check_following": check_following})
+    return {**google, **{name: with_check(google[name], check) for name, check in DEPARTURES.items()}}

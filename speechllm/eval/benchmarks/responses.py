@@ -15,6 +15,9 @@ from speechllm.errors import SpeechLLMError
 _SHOWN = 5
 """Problems of a file that one error message lists."""
 
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
+"""An escape for half of a character beyond the basic plane; only where its other half follows does it say something."""
+
 _BLANK = re.compile(r"\s*")
 
 
@@ -46,8 +49,7 @@ class Row:
                 continue
             if isinstance(value, list | dict):
                 raise SpeechLLMError(f"{self.where}: {name} is {type(value).__name__}, not text; give the response")
-            # Half of a pair of escapes is no character, and nothing could write it again.
-            return str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+            return str(value)
         return None
 
     def need(self, field: str, kind: type | tuple[type, ...]) -> Any:
@@ -66,7 +68,10 @@ class Row:
 
 
 def read_rows(path: Path, inside: str | None = None) -> list[Row]:
-    """Reads JSON lines, a JSON list, or a JSON object keyed by file name or id.
+    r"""Reads JSON lines, a JSON list, or a JSON object keyed by file name or id.
+
+    A lone half of a pair of escapes (`\ud800`) is no character, and nothing could write it again: in texts and keys
+    alike U+FFFD comes in its place.
 
     Args:
         path: the file.
@@ -122,7 +127,7 @@ def _lines(path: Path, text: str) -> list[Row]:
             continue
         where = f"{path}:{number}"
         try:
-            value = json.loads(line)
+            value = _whole(json.loads(line), line)
         except JSONDecodeError as error:
             problems.append(f"{where}: is not JSON ({error.msg} at column {error.colno}; a truncated line?)")
             continue
@@ -176,12 +181,13 @@ def _members(path: Path, text: str, start: int, line: int) -> Iterator[_Member]:
     try:
         while text[at : at + 1] != close:
             line, counted = line + text.count("\n", counted, at), at
-            key = None
+            member, key = at, None
             if keyed:
                 key, at = decoder.raw_decode(text, at)
                 at = _skip(text, _expect(text, _skip(text, at), ":"))
             begun = at
             value, at = decoder.raw_decode(text, at)
+            key, value = _whole((key, value), text, member, at)
             yield _Member(key, value, line, begun)
             at = _skip(text, at)
             if text[at : at + 1] != close:
@@ -192,6 +198,21 @@ def _members(path: Path, text: str, start: int, line: int) -> Iterator[_Member]:
         raise SpeechLLMError(f"{path}:{error.lineno}: is not JSON ({error.msg}); is the file whole?") from error
     except RecursionError as error:
         raise SpeechLLMError(f"{path}:{line}: is nested too deep to be a response") from error
+
+
+def _whole(value: Any, text: str, start: int = 0, end: int | None = None) -> Any:
+    """What was read from that part of a text, without halves of characters."""
+    return _characters(value) if _HALF.search(text, start, len(text) if end is None else end) else value
+
+
+def _characters(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, dict):
+        return {_characters(key): _characters(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_characters(inner) for inner in value]
+    return value
 
 
 def _skip(text: str, at: int) -> int:

@@ -16,7 +16,8 @@ class SwiGLU(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """(..., 2 H) -> (..., H)."""
-        value, gate = x.chunk(2, dim=-1)
+        # In float32 also where products are bfloat16: the fused norm behind it wants the type of its own weights.
+        value, gate = x.float().chunk(2, dim=-1)
         return nn.functional.silu(gate) * value
 
 

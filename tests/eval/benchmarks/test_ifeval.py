@@ -133,6 +133,10 @@ def test_metrics_at_both_levels(tmp_path):
         (["punctuation:no_commas"], [{}], "did you mean 'punctuation:no_comma'"),
         (["punctuation:no_comma"], [], "1 instructions and 0 kwargs"),
         # Google's checkers draw what is missing at random.
+        (["punctuation:no_comma"], [{"\ufffd": 3}], "kwargs of punctuation:no_comma are not what it takes"),
+        (["keywords:existence"], [{"keywords": 3}], "kwargs of keywords:existence are not what it takes"),
+        (["punctuation:no_comma"], [None], "an object for each"),
+        ([3], [{}], "should hold names"),
         (["length_constraints:number_words"], [{"relation": "at least", "num_words": None}], "lack num_words"),
     ],
 )

@@ -47,3 +47,12 @@ def test_bad_input_ends_in_one_line(tmp_path, capsys, arguments, said):
     assert main(["score", *arguments, "--out", str(tmp_path / "out")]) == 2
     assert said in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_half_characters_in_keys_end_no_scoring(tmp_path, capsys):
+    rows = {"k\ud800": {**ROWS[0], "task": "so\udc00", "\udfff": {"\ud800": 1}}, "fine": ROWS[0]}
+    (tmp_path / "responses.json").write_text(json.dumps(rows))
+    assert main(["score", "mmau", str(tmp_path / "responses.json"), "--out", str(tmp_path / "out")]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["Task-wise Accuracy"] == {"so\ufffd": 100.0, "sound": 100.0}
+    lines = (tmp_path / "out/rows.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["id"] for line in lines] == ["k\ufffd", "fine"]

@@ -109,6 +109,27 @@ def test_half_a_pair_of_escapes_is_no_character(tmp_path):
     assert row.text("response") == "so \ufffd \U0001f600"
 
 
+@pytest.mark.parametrize("name", ["r.jsonl", "r.json"])
+@pytest.mark.parametrize("indent", [None, 1])
+def test_half_a_pair_of_escapes_is_no_character_in_keys_either(tmp_path, name, indent):
+    value = {"a\ud800": {"\udfff": ["\ud83d", "\U0001f600"]}, "response": "so\udc00"}
+    whole = {"a\ufffd": {"\ufffd": ["\ufffd", "\U0001f600"]}, "response": "so\ufffd"}
+    if name == "r.json":
+        path = _file(tmp_path, name, json.dumps({"k\ud800": value, "m": {"response": "fine"}}, indent=indent))
+    else:
+        path = _file(tmp_path, name, json.dumps(value) + '\n{"response": "fine"}')
+    first, second = read_rows(path)
+    assert first.data == whole
+    assert first.key == ("k\ufffd" if name == "r.json" else None)
+    assert second.data == {"response": "fine"}
+
+
+def test_keys_that_differ_in_halves_of_characters_alone_are_one_id_twice(tmp_path):
+    path = _file(tmp_path, "r.json", '{"\\ud800": {"response": "x"},\n"\\ud801": {"response": "y"}}')
+    with pytest.raises(SpeechLLMError, match=r"r\.json:2: the id '\ufffd' stands at .*r\.json:1 already"):
+        by_id(read_rows(path), ("id",))
+
+
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 RESPONSES = st.dictionaries(TEXTS.filter(str.strip), TEXTS, min_size=1, max_size=4)
 
