@@ -10,20 +10,21 @@ setting=${1:-quick}
 crema_d=${2:-}
 sakura=${3:-}
 llm=pypi:smollm2-135m-instruct
-encoder=pypi:whisper-tiny.en
 
 others=(sft_full experience_replay self_output_lora on_policy paraphrase selective self_output_cross_entropy)
 others+=(self_output_one_wording minimal_edit stm dropout pseudo_replay weight_decay)
 [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
 case $setting in
   quick | every)
-    size=quick train=240 test=12 forms=3 retention=quick seeds=(0) main=(sft_lora self_output self_output_gated_lora)
+    encoder=pypi:whisper-tiny.en size=quick train=240 test=12 forms=3 tokens=64 retention=quick seeds=(0)
+    main=(sft_lora self_output self_output_gated_lora)
     others=(sft kl "${others[@]}")
     sizes=(--set stages.0.steps=300 stages.1.steps=24 stages.1.batch_size=8 save_every=6)
     ;;
   all)
-    size=all train=400 test=64 forms=16 retention=full seeds=(0 1 2) main=(sft sft_lora self_output)
-    main+=(self_output_gated_lora kl) sizes=()
+    encoder=pypi:whisper-base size=all train=400 test=16 forms=4 tokens=48 retention=full seeds=(0 1 2)
+    main=(sft_lora self_output self_output_gated_lora) others=(sft kl "${others[@]}")
+    sizes=(--set "model.encoder=$encoder")
     ;;
   *)
     echo "run.sh: $setting: say quick, every or all" >&2
@@ -89,12 +90,12 @@ lab() { # ARM... -- SEED...
   done
   shift
   speechllm lab run "${arms[@]}" --seeds "$@" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" \
-    --retention "$retention" --max-new-tokens 64 --form-questions "$forms" --targets test_targets.jsonl "${sizes[@]}"
+    --retention "$retention" --max-new-tokens "$tokens" --form-questions "$forms" --targets test_targets.jsonl "${sizes[@]}"
 }
 lab "${main[@]}" -- "${seeds[@]}"
 if [ "$setting" != quick ]; then
   lab "${others[@]}" -- 0
-  [ "$size" = all ] || sizes=(--set stages.0.steps=300 save_every=60)
+  if [ "$size" = quick ]; then sizes=(--set stages.0.steps=300 save_every=60); else sizes+=(save_every=80); fi
   lab warmup_only -- 0 # it has one stage
 fi
 speechllm lab report arms
