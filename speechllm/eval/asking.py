@@ -65,7 +65,7 @@ def ask(
     paths = [responses_path(folder, task.name, system) for task in tasks]
     folder.mkdir(parents=True, exist_ok=True)
     replies = [_read(path, task) for path, task in zip(paths, tasks, strict=True)]
-    where = [(number, k) for number, task in enumerate(tasks) for k in range(len(task.questions))]
+    where = _in_turn(tasks)
     known: dict[str, Reply] = {}
     with progress.task(f"ask {system}", len(where)) as bar:
         for at in range(0, len(where), BATCH):
@@ -84,6 +84,16 @@ def ask(
                 known |= {str(c): replies[number][k] for (number, k), c in zip(batch, said, strict=True)}
             bar.advance(len(batch))
     return replies
+
+
+def _in_turn(tasks: Sequence[Task]) -> list[tuple[int, int]]:
+    """(task, question), the first of each task, then the second, and so on.
+
+    Tasks ask about the same clips in the same order, mostly, so a batch has all questions of a clip, encoded once.
+    """
+    numbers = range(len(tasks))
+    longest = max((len(task.questions) for task in tasks), default=0)
+    return [(number, k) for k in range(longest) for number in numbers if k < len(tasks[number].questions)]
 
 
 def _append(
