@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +12,9 @@ from typing import Any
 
 import torch
 
-from speechllm import progress
 from speechllm.config import EvaluationConfig
 from speechllm.data.attributes import ATTRIBUTES
-from speechllm.data.jsonl import written_aside
+from speechllm.data.json_file import write_json
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.errors import SpeechLLMError
@@ -52,9 +50,6 @@ ANSWERS = "answers.json"
 
 RECOGNISER = "pypi:whisper-tiny.en"
 """What the cascade beside a served model hears with, where nothing else is named."""
-
-MOST_LOST = 5
-"""Places of numbers that JSON cannot hold which a message names."""
 
 
 @dataclass(frozen=True)
@@ -279,28 +274,3 @@ def _clips(tasks: Iterable[Task]) -> Iterable[Utterance]:
 
 def _key(utterance: Utterance) -> str:
     return f"{utterance.audio}:{utterance.start}-{utterance.end}"
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Writes JSON aside and renames it; numbers that JSON cannot hold (NaN, infinite) become null and are reported."""
-    lost: list[str] = []
-    told = _finite(value, "", lost)
-    with written_aside(path) as file:
-        json.dump(told, file, indent=2, ensure_ascii=False, allow_nan=False)
-    if lost:
-        more = f" and {len(lost) - MOST_LOST} more" if len(lost) > MOST_LOST else ""
-        progress.console.print(
-            f"{path}: {', '.join(lost[:MOST_LOST])}{more}: not a finite number, written as null", markup=False
-        )
-
-
-def _finite(value: Any, where: str, lost: list[str]) -> Any:
-    """The same structure with None for numbers that are not finite, whose places go to `lost`."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner, f"{where}.{key}" if where else str(key), lost) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner, f"{where}.{k}", lost) for k, inner in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        lost.append(where)
-        return None
-    return value
