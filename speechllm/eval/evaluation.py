@@ -154,7 +154,7 @@ def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> N
 
 
 def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[str, ...] | None:
-    """What the ceiling's descriptions mention: as configured, else the attributes asked for; None for all.
+    """What the ceiling's descriptions mention: as configured, else what is asked for or `described`; None for all.
 
     A manifest may hold more than anyone asks for, such as measured numbers, among which a small LLM loses its way.
     """
@@ -164,7 +164,8 @@ def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[st
     kinds = {
         kind for task, q, kind in asked if task.open or any(u.value(kind) is not None for u in q.utterances[:1])
     } - {TRANSCRIBE}
-    return tuple(name for name in (*ATTRIBUTES, *sorted(kinds - set(ATTRIBUTES))) if name in kinds) or None
+    names = kinds | {name for task in tasks for name in task.described} if kinds else kinds
+    return tuple(name for name in (*ATTRIBUTES, *sorted(names - set(ATTRIBUTES))) if name in names) or None
 
 
 def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
