@@ -158,7 +158,9 @@ def _truth(told: OwnTask, value: Any, where: str) -> str:
         raise SpeechLLMError(f"{where}: {value!r} is neither text nor a number; write the answer as one")
     if told.metric == "pearson":
         try:
-            float(value)
-        except ValueError as error:
-            raise SpeechLLMError(f"{where}: {value!r} is no number, of which the metric pearson is") from error
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise SpeechLLMError(f"{where}: {value!r} is no number, of which the metric pearson is")
     return str(value)

@@ -216,3 +216,15 @@ def test_a_label_that_is_no_number_is_refused_before_anything_is_asked(corpus, t
     (tmp_path / "mine.toml").write_text(told)
     with pytest.raises(SpeechLLMError, match=r"mine\.toml: label: pitch of 'tone-0': 'low' is no number"):
         find_tasks([str(tmp_path / "mine.toml")], None)
+
+
+def test_a_correlation_is_of_numbers_alone(folder):
+    rows = [{"audio": "clips/0.wav", "question": "How old?", "answer": k} for k in (1, 2, 3, 4, 5)]
+    found = task(folder, rows, metric="pearson")
+    said = [Reply(text, "stop") for text in ("2", "4", "6", "8", "nan")]
+    scores = score([Answers(found, {"model": said})])["tasks"]["mine"]["systems"]["model"]
+    assert (scores["value"], scores["na_rate"]) == (pytest.approx(1.0), pytest.approx(0.2))
+    for answer in ("NaN", '"inf"'):
+        line = json.dumps(rows[0]).replace('"answer": 1', f'"answer": {answer}')
+        with pytest.raises(SpeechLLMError, match="is no number, of which the metric pearson is"):
+            task(folder, [line], metric="pearson")
