@@ -12,7 +12,7 @@ from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.evaluation import told_attributes
 from speechllm.eval.hearing import Answers, score
-from speechllm.eval.sources import find_tasks
+from speechllm.eval.sources import asked_for, find_tasks
 from speechllm.eval.tasks import attribute_task
 from speechllm.models.reply import Reply
 from speechllm.testing.corpus import tone
@@ -228,3 +228,16 @@ def test_a_correlation_is_of_numbers_alone(folder):
         line = json.dumps(rows[0]).replace('"answer": 1', f'"answer": {answer}')
         with pytest.raises(SpeechLLMError, match="is no number, of which the metric pearson is"):
             task(folder, [line], metric="pearson")
+
+
+def test_two_tasks_of_one_name_are_refused(folder, corpus):
+    for name in ("a", "b"):
+        told = f'name = "pitch"\nrows = "rows.jsonl"\nprompt = "{name}?"\n'
+        (folder / f"{name}.toml").write_text(told)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    first, second = (str(folder / f"{name}.toml") for name in ("a", "b"))
+    with pytest.raises(SpeechLLMError, match=r"b\.toml: name: another task is called 'pitch', too"):
+        find_tasks([first, second], None)
+    assert len(find_tasks([first, first], None)) == 1
+    with pytest.raises(SpeechLLMError, match="there is a task 'pitch' in --tasks, too"):
+        asked_for([first], None, corpus.manifest)
