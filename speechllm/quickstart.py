@@ -19,12 +19,13 @@ import transformers
 from speechllm import __version__, hub, progress, stages
 from speechllm.config import DataConfig, EvaluationConfig, ModelConfig, QuickstartConfig, StageConfig, TrainConfig
 from speechllm.data.describe import DescriptionStyle
+from speechllm.data.json_file import write_json
 from speechllm.data.jsonl import text_lines
 from speechllm.data.manifest import Utterance, read_manifest
 from speechllm.data.prompts import TRANSCRIBE, Prompt, built_in_prompts, read_prompts
 from speechllm.data.synthetic import make_corpus
 from speechllm.eval.asking import CEILING, MODEL
-from speechllm.eval.evaluation import evaluate, write_json
+from speechllm.eval.evaluation import evaluate
 from speechllm.eval.hearing import Answers
 from speechllm.eval.report import Answer, Clip, write_report
 from speechllm.eval.sources import manifest_tasks

@@ -64,6 +64,8 @@ def evaluate(
         raise SpeechLLMError("--llm and --encoder stand beside a served model; give --server, or leave them out")
     if server is not None and targets is not None:
         raise SpeechLLMError("--targets needs the model's predictions, which no server tells; leave it out")
+    if server is not None and config.retention == "full":
+        raise SpeechLLMError("--retention full compares weights at hand on text, which no server has; leave it out")
     found = asked_for(tasks, data, manifest, prompts)
     if server is not None:
         evaluated = evaluate_served(Served(checkpoint, server, llm, encoder or RECOGNISER), found, out, config)

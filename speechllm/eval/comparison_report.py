@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from speechllm.data.json_file import write_json
 from speechllm.data.jsonl import written_aside
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import CASCADE, CEILING, MODEL, SYSTEMS
 from speechllm.eval.comparison import compare
-from speechllm.eval.evaluation import RESULTS, write_json
+from speechllm.eval.evaluation import RESULTS
 from speechllm.eval.figures import course_figure, group_figure, svg
 from speechllm.eval.learning import LOG, curve_panels, read_log, validations
 from speechllm.eval.official_table import shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +12,9 @@ from typing import Any
 
 import torch
 
-from speechllm import progress
 from speechllm.config import EvaluationConfig
 from speechllm.data.attributes import ATTRIBUTES
-from speechllm.data.jsonl import written_aside
+from speechllm.data.json_file import write_json
 from speechllm.data.manifest import Utterance
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.errors import SpeechLLMError
@@ -52,9 +50,6 @@ ANSWERS = "answers.json"
 
 RECOGNISER = "pypi:whisper-tiny.en"
 """What the cascade beside a served model hears with, where nothing else is named."""
-
-MOST_LOST = 5
-"""Places of numbers that JSON cannot hold which a message names."""
 
 
 @dataclass(frozen=True)
@@ -159,7 +154,7 @@ def _write(results: dict[str, Any], answered: Sequence[Answers], out: Path) -> N
 
 
 def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[str, ...] | None:
-    """What the ceiling's descriptions mention: as configured, else the attributes asked for; None for all.
+    """What the ceiling's descriptions mention: as configured, else what is asked for or `described`; None for all.
 
     A manifest may hold more than anyone asks for, such as measured numbers, among which a small LLM loses its way.
     """
@@ -169,7 +164,8 @@ def told_attributes(tasks: Sequence[Task], config: EvaluationConfig) -> tuple[st
     kinds = {
         kind for task, q, kind in asked if task.open or any(u.value(kind) is not None for u in q.utterances[:1])
     } - {TRANSCRIBE}
-    return tuple(name for name in (*ATTRIBUTES, *sorted(kinds - set(ATTRIBUTES))) if name in kinds) or None
+    names = kinds | {name for task in tasks for name in task.described} if kinds else kinds
+    return tuple(name for name in (*ATTRIBUTES, *sorted(names - set(ATTRIBUTES))) if name in names) or None
 
 
 def asked_tasks(tasks: Sequence[Task], config: EvaluationConfig) -> list[Task]:
@@ -279,28 +275,3 @@ def _clips(tasks: Iterable[Task]) -> Iterable[Utterance]:
 
 def _key(utterance: Utterance) -> str:
     return f"{utterance.audio}:{utterance.start}-{utterance.end}"
-
-
-def write_json(value: Any, path: Path) -> None:
-    """Writes JSON aside and renames it; numbers that JSON cannot hold (NaN, infinite) become null and are reported."""
-    lost: list[str] = []
-    told = _finite(value, "", lost)
-    with written_aside(path) as file:
-        json.dump(told, file, indent=2, ensure_ascii=False, allow_nan=False)
-    if lost:
-        more = f" and {len(lost) - MOST_LOST} more" if len(lost) > MOST_LOST else ""
-        progress.console.print(
-            f"{path}: {', '.join(lost[:MOST_LOST])}{more}: not a finite number, written as null", markup=False
-        )
-
-
-def _finite(value: Any, where: str, lost: list[str]) -> Any:
-    """The same structure with None for numbers that are not finite, whose places go to `lost`."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner, f"{where}.{key}" if where else str(key), lost) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner, f"{where}.{k}", lost) for k, inner in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        lost.append(where)
-        return None
-    return value

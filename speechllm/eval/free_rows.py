@@ -72,7 +72,7 @@ class FreeRow:
         except SpeechLLMError as error:
             raise SpeechLLMError(f"{self.where}: {audio}: {error}") from error
         return Utterance(
-            id=str(self.cells.get("id") or self._number),
+            id=str(self._number if self.cells.get("id") in (None, "") else self.cells["id"]),
             audio=path,
             duration=duration,
             sampling_rate=rate,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -122,9 +123,10 @@ def _same(truth: str, said: str | None) -> bool:
 
 def _number(text: str | None) -> float | None:
     try:
-        return float(text or "")
+        found = float(text or "")
     except ValueError:
         return None
+    return found if math.isfinite(found) else None
 
 
 def _accuracies(tasks: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

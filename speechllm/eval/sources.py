@@ -52,12 +52,15 @@ def find_tasks(names: Sequence[str], data: Path | None) -> list[Task]:
             `superb_style`.
 
     Raises:
-        SpeechLLMError: unknown name (suggests the nearest), missing folder, or a file that is not as it should be.
+        SpeechLLMError: unknown name (suggests the nearest), missing folder, a file that is not as it should be, or two
+            that make a task of the same name.
     """
     found: dict[str, Task] = {}
-    for name in names:
+    for name in dict.fromkeys(names):
         if name.endswith(".toml"):
             task = read_task(Path(name))
+            if task.name in found:
+                raise SpeechLLMError(f"{name}: name: another task is called {task.name!r}, too; give it another")
             found[task.name] = task
             continue
         source = name.partition(".")[0]
@@ -115,13 +118,17 @@ def asked_for(
     """The tasks of these names (`find_tasks`) and of a manifest, asked with the prompts of a file where one is given.
 
     Raises:
-        SpeechLLMError: nothing is asked for.
+        SpeechLLMError: nothing is asked for, or two tasks have the same name.
     """
     found = find_tasks(names, data)
     if prompts is not None:
         found = with_prompts(found, read_prompts(prompts))
     if manifest is not None:
-        found += manifest_tasks(manifest, prompts)
+        about = manifest_tasks(manifest, prompts)
+        twice = next((task.name for task in about if task.name in {other.name for other in found}), None)
+        if twice is not None:
+            raise SpeechLLMError(f"{manifest}: there is a task {twice!r} in --tasks, too; call that one otherwise")
+        found += about
     if not found:
         raise SpeechLLMError("nothing to ask; give --manifest, or --tasks with --data")
     return found

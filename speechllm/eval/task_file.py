@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import field
+import math
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +108,8 @@ def read_task(path: Path) -> Task:
     questions = [_about_row(told, row) for row in free_rows(told.rows, path.parent, told.config, told.split)]
     if not questions:
         raise SpeechLLMError(f"{path}: rows: {told.rows} holds no rows")
-    return _task(told, questions, bool(told.choices), f"column {told.answer}")
+    task = _task(told, questions, bool(told.choices), f"column {told.answer}")
+    return replace(task, described=tuple(told.attributes))
 
 
 def _task(told: OwnTask, questions: list[Question], choices: bool, rule: str) -> Task:
@@ -156,7 +158,9 @@ def _truth(told: OwnTask, value: Any, where: str) -> str:
         raise SpeechLLMError(f"{where}: {value!r} is neither text nor a number; write the answer as one")
     if told.metric == "pearson":
         try:
-            float(value)
-        except ValueError as error:
-            raise SpeechLLMError(f"{where}: {value!r} is no number, of which the metric pearson is") from error
+            number = float(value)
+        except ValueError:
+            number = math.nan
+        if not math.isfinite(number):
+            raise SpeechLLMError(f"{where}: {value!r} is no number, of which the metric pearson is")
     return str(value)

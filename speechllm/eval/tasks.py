@@ -123,6 +123,8 @@ class Task:
     """Who scores the replies by a benchmark's own rules, where it has a scorer."""
     open: bool = False
     """Whether the prompt is this package's own and may be put in other words; a benchmark's may not."""
+    described: tuple[str, ...] = ()
+    """Attributes that the ceiling is told although nobody asks for them."""
 
     @property
     def left_to_benchmark(self) -> bool:

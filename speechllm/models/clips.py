@@ -38,6 +38,7 @@ class Clips:
 
 
 def _key(part: dict[str, Any]) -> Any:
-    """Equal for parts that sound the same; an array in memory is only itself."""
-    where = part.get("path") or part.get("url")
-    return id(part) if where is None else (str(where), part.get("start"), part.get("end"))
+    """Equal for parts that sound the same; an array in memory is only itself, and is what is read beside a URL."""
+    if part.get("path") is None and part.get("audio") is not None:
+        return id(part)
+    return str(part.get("path") or part.get("url")), part.get("start"), part.get("end")

@@ -7,9 +7,13 @@ import datasets
 import pytest
 import soundfile
 
+from speechllm.config import EvaluationConfig
+from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
+from speechllm.eval.evaluation import told_attributes
 from speechllm.eval.hearing import Answers, score
-from speechllm.eval.sources import find_tasks
+from speechllm.eval.sources import asked_for, find_tasks
+from speechllm.eval.tasks import attribute_task
 from speechllm.models.reply import Reply
 from speechllm.testing.corpus import tone
 
@@ -71,6 +75,23 @@ def test_columns_are_named_and_the_ceiling_reads_what_others_tell(folder):
     clip = question.utterances[0]
     assert (clip.text, clip.language, clip.attributes) == ("hello", "de", {"gender": "male", "loudness": 0.5})
     assert "Gender: Male" in question.read(None)[-1]["content"][0]["text"]
+
+
+def test_the_ceiling_is_told_the_columns_named_whatever_other_tasks_ask_for(folder):
+    rows = [row | {"mood": "happy", "sex": "male"} for row in ROWS]
+    mine = task(folder, rows, name="emotion", answer="mood", attributes={"emotion": "mood", "gender": "sex"})
+    assert told_attributes([mine], EvaluationConfig()) == ("gender", "emotion")
+    aged = mine.questions[0].utterances[0].model_copy(update={"attributes": {"age": "adult"}})
+    asked = attribute_task("age", [aged], Prompt(id="1", kind="age", text="How old?"))
+    other = task(folder, rows, answer="mood", attributes={"loudness": "sex"})
+    assert told_attributes([asked, other], EvaluationConfig()) == ("age", "loudness")
+    assert told_attributes([other], EvaluationConfig()) is None
+
+
+def test_rows_are_called_by_their_id_even_where_it_is_nought(folder):
+    found = task(folder, [row | {"id": number} for number, row in enumerate(ROWS)])
+    assert [q.id for q in found.questions] == ["0", "1"]
+    assert [q.id for q in task(folder, [row | {"id": ""} for row in ROWS]).questions] == ["1", "2"]
 
 
 def test_choices_are_those_of_all_rows_or_of_each(folder):
@@ -195,3 +216,28 @@ def test_a_label_that_is_no_number_is_refused_before_anything_is_asked(corpus, t
     (tmp_path / "mine.toml").write_text(told)
     with pytest.raises(SpeechLLMError, match=r"mine\.toml: label: pitch of 'tone-0': 'low' is no number"):
         find_tasks([str(tmp_path / "mine.toml")], None)
+
+
+def test_a_correlation_is_of_numbers_alone(folder):
+    rows = [{"audio": "clips/0.wav", "question": "How old?", "answer": k} for k in (1, 2, 3, 4, 5)]
+    found = task(folder, rows, metric="pearson")
+    said = [Reply(text, "stop") for text in ("2", "4", "6", "8", "nan")]
+    scores = score([Answers(found, {"model": said})])["tasks"]["mine"]["systems"]["model"]
+    assert (scores["value"], scores["na_rate"]) == (pytest.approx(1.0), pytest.approx(0.2))
+    for answer in ("NaN", '"inf"'):
+        line = json.dumps(rows[0]).replace('"answer": 1', f'"answer": {answer}')
+        with pytest.raises(SpeechLLMError, match="is no number, of which the metric pearson is"):
+            task(folder, [line], metric="pearson")
+
+
+def test_two_tasks_of_one_name_are_refused(folder, corpus):
+    for name in ("a", "b"):
+        told = f'name = "pitch"\nrows = "rows.jsonl"\nprompt = "{name}?"\n'
+        (folder / f"{name}.toml").write_text(told)
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    first, second = (str(folder / f"{name}.toml") for name in ("a", "b"))
+    with pytest.raises(SpeechLLMError, match=r"b\.toml: name: another task is called 'pitch', too"):
+        find_tasks([first, second], None)
+    assert len(find_tasks([first, first], None)) == 1
+    with pytest.raises(SpeechLLMError, match="there is a task 'pitch' in --tasks, too"):
+        asked_for([first], None, corpus.manifest)

@@ -5,12 +5,12 @@ import math
 
 import pytest
 
+from speechllm.data.json_file import write_json
 from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import built_in_prompts
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.asking import SYSTEMS
 from speechllm.eval.comparison_report import write_comparison
-from speechllm.eval.evaluation import write_json
 from speechllm.eval.hearing import Answers, score
 from speechllm.eval.metrics import slot_f1, translation, word_error
 from speechllm.eval.sources import read_task

@@ -187,3 +187,9 @@ def test_stretches_of_one_file_are_clips_of_their_own(speech, tmp_path):
     assert first[0] == [30]
     assert second[0] == [60]
     assert not torch.equal(first[1], second[1])
+
+
+def test_sounds_in_memory_are_clips_of_their_own_whatever_their_url(speech):
+    parts = [{"audio": np.full(samples, 0.1, np.float32), "url": "file:gone.wav"} for samples in (4800, 9600)]
+    (first,), (second,) = Clips(*speech).hear([ask("Who?", audio=part) for part in parts])
+    assert (first[0], second[0]) == ([30], [60])

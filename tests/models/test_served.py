@@ -164,6 +164,7 @@ def test_a_folder_of_other_settings_is_refused(server, corpus, encoder_reference
         (["--llm", "x"], "give --server, or leave them out"),
         (["--encoder", "x"], "give --server, or leave them out"),
         (["--server", "http://127.0.0.1:9/v1", "--targets", "t.jsonl"], "--targets needs the model's predictions"),
+        (["--server", "http://127.0.0.1:9/v1", "--retention", "full"], "--retention full compares weights at hand"),
     ],
 )
 def test_options_that_do_not_go_together_are_named(said, message, corpus, tmp_path, capsys):

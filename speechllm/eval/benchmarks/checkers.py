@@ -8,9 +8,10 @@ packages that carry them, `lm-eval` downloads NLTK data when imported and `light
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from speechllm.errors import SpeechLLMError, did_you_mean
@@ -104,9 +105,28 @@ class Instructions:
 
 def _follows(checker: Any, text: str) -> bool:
     try:
-        return bool(checker.check_following(text))
+        with _however_long():
+            return bool(checker.check_following(text))
     except RecursionError:  # JSON was asked for, and thousands of brackets came, from a model that repeats itself
         return False
+
+
+@contextlib.contextmanager
+def _however_long() -> Iterator[None]:
+    """Without the 5 s of computing that newer releases of NLTK allow for finding the sentences of a text.
+
+    They would run out in replies of some hundred thousand letters, and what a reply scores would depend on the machine.
+    """
+    try:
+        from nltk import redos
+    except ImportError:
+        yield
+        return
+    before, redos.DEFAULT_TIMEOUT = redos.DEFAULT_TIMEOUT, None
+    try:
+        yield
+    finally:
+        redos.DEFAULT_TIMEOUT = before
 
 
 def _build(row: Row, checkers: Checkers, name: str, given: dict[str, Any], prompt: str) -> Any:

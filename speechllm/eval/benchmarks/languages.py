@@ -27,8 +27,8 @@ come again."""
 
 _WORD = re.compile("[^ ]+ ?")
 _LATIN = re.compile("[A-z]+")
-_NOT_LATIN = re.compile("[\u0300-\u1dff\u1f00-\U0010ffff]+")
-"""From the combining marks on, without Latin Extended Additional."""
+_NOT_LATIN = re.compile("[\u0300-\U0010ffff]+")
+"""From the combining marks on; langdetect means to leave out Latin Extended Additional (`ạ`), and does not."""
 
 
 def detect(text: str) -> str | None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from speechllm.data.jsonl import write_jsonl, written_aside
+from speechllm.data.json_file import write_json
+from speechllm.data.jsonl import write_jsonl
 from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.benchmarks.air_bench import AIR_BENCH
 from speechllm.eval.benchmarks.benchmark import Benchmark, Inputs, Scored
@@ -67,12 +67,10 @@ def score(name: str, inputs: Inputs, out: Path) -> dict[str, Any]:
     if isinstance(inputs.judge, LlmJudge):
         inputs = replace(inputs, judge=StoredJudge(inputs.judge, out / "judgements.jsonl"))
     scored = benchmark.score(inputs)
-    summary = _summary(benchmark, inputs, scored)
     write_jsonl(out / "rows.jsonl", scored.verdicts)
-    for file, value in {**scored.files, "scores.json": summary}.items():
-        with written_aside(out / file) as handle:
-            handle.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-    return summary
+    for file, value in scored.files.items():
+        write_json(value, out / file)
+    return dict(write_json(_summary(benchmark, inputs, scored), out / "scores.json"))
 
 
 def _summary(benchmark: Benchmark, inputs: Inputs, scored: Scored) -> dict[str, Any]:

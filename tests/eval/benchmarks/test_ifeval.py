@@ -159,3 +159,12 @@ print(nltk.sent_tokenize("Dr. Ho met Mr. Li. They left."))
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['Dr. Ho met Mr. Li.', 'They left.']"
     assert (tmp_path / "nltk_data/tokenizers/punkt_tab/english/abbrev_types.txt").is_file()
+
+
+def test_a_long_reply_is_scored_whatever_time_nltk_allows(monkeypatch):
+    redos = pytest.importorskip("nltk.redos")
+    monkeypatch.setattr(redos, "DEFAULT_TIMEOUT", 1e-3)
+    name = "length_constraints:number_sentences"
+    row = Row({"instruction_id_list": [name], "kwargs": [{"num_sentences": 9, "relation": "at least"}]}, "here")
+    assert Instructions(row, load_checkers()).strict("Yes, he said. " * 5000) == [True]
+    assert redos.DEFAULT_TIMEOUT == 1e-3

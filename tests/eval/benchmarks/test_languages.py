@@ -73,6 +73,11 @@ def test_long_texts_and_long_words(text):
     assert detect(text) == by_langdetect(text)
 
 
+@pytest.mark.parametrize("text", ["ạ ở a ụ ẹ", "नâạ́ô eि्e", "аo b̀ồ́ạ̀", "a eララấ어ồơ"])
+def test_vietnamese_letters_count_as_other_than_latin(text):
+    assert detect(text) == by_langdetect(text)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.text(max_size=60))
 def test_any_text(text):

@@ -56,3 +56,19 @@ def test_half_characters_in_keys_end_no_scoring(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["metrics"]["Task-wise Accuracy"] == {"so\ufffd": 100.0, "sound": 100.0}
     lines = (tmp_path / "out/rows.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["k\ufffd", "fine"]
+
+
+def test_a_correlation_that_is_no_number_is_written_as_null_and_named(tmp_path, capsys):
+    asked = {"instruction": "How old?"}
+    rows = {f"{k}.wav": {**asked, "label": label, "sllm_response": f"{k}"} for k, label in enumerate(["1", "nan", "3"])}
+    (tmp_path / "Age_X.json").write_text(json.dumps(rows))
+    (tmp_path / "instance.json").write_text(json.dumps({"name": "Age_X", "metrics": ["pearson"]}))
+    files = [str(tmp_path / "Age_X.json"), "--questions", str(tmp_path / "instance.json")]
+    asked = ["score", "dynamic_superb_phase2", *files, "--judge", "rules", "--out", str(tmp_path / "out")]
+    assert main(asked) == 0
+    said = capsys.readouterr()
+    printed, written = said.out, (tmp_path / "out/scores.json").read_text()
+    for text in (printed, written):
+        found = json.loads(text, parse_constant=lambda name: pytest.fail(name))
+        assert found["metrics"]["regression"]["Age_X"]["value"] is None
+    assert "Age_X.value: not a finite number, written as null" in " ".join(said.err.split())
