@@ -62,7 +62,8 @@ def folder(tmp_path):
 def answered(tasks, folder):
     said = iter([reply for replies in REPLIES.values() for reply in replies])
     replier = ScriptedReplier(lambda messages: next(said))
-    replies = ask(tasks, "model", asked_as("model"), replier, Sampling(), folder)
+    # A task after the other, in the order of the replies.
+    replies = [ask([task], "model", asked_as("model"), replier, Sampling(), folder)[0] for task in tasks]
     return [Answers(task, {"model": of_task}) for task, of_task in zip(tasks, replies, strict=True)]
 
 
