@@ -16,6 +16,7 @@ from speechllm.eval.figures import course_figure, group_figure, svg
 from speechllm.eval.learning import LOG, curve_panels, read_log, validations
 from speechllm.eval.official_table import shown
 from speechllm.eval.page import embedded_audio, render
+from speechllm.eval.paired import FORMS
 from speechllm.eval.runs import distinct_names, read_runs
 from speechllm.eval.table import number, percent
 
@@ -52,7 +53,8 @@ def write_comparison(folders: Sequence[Path], out: Path) -> list[Path]:
     values = {
         "training": [],
         **found,
-        "rows": [_shown_row(row) for row in found["tasks"]],
+        "rows": [_shown_row(row) for row in found["tasks"] if row["group"] not in FORMS],
+        "forms": [_shown_row(row) for row in found["tasks"] if row["group"] in FORMS],
         "against_first": [
             {**row, "runs": [_shown_difference(cell) for cell in row["runs"]]} for row in found["against_first"]
         ],

@@ -73,3 +73,28 @@ def test_runs_that_cannot_be_paired_say_why(folders):
     save(folders[1], results)
     assert cell(folders) is None
     assert compare(read_runs(folders[:1]))["against_first"] == []
+
+
+def in_forms(path):
+    """The same replies again as two tasks of JSON."""
+    results, answers = (json.loads((path / name).read_text()) for name in ("results.json", "answers.json"))
+    text = (path / "responses" / "own.gender.model.jsonl").read_text()
+    for name in ("json.own.gender.answer", "json.own.gender.two_keys"):
+        results["tasks"][name], answers[name] = results["tasks"]["own.gender"], answers["own.gender"]
+        (path / "responses" / f"{name}.model.jsonl").write_text(text.replace("own.gender", name))
+    save(path, results, answers)
+
+
+def test_tasks_in_forms_are_compared_together_and_folded_away(folders):
+    for path in folders:
+        in_forms(path)
+    told = json.loads((folders[1] / "answers.json").read_text())
+    save(folders[1], answers=told | {"json.own.gender.two_keys": {"model": BETTER}})
+    rows = {row["task"]: row["runs"][0] for row in compare(read_runs(folders))["against_first"]}
+    assert rows["own.gender"]["n"] == 12
+    assert rows["answers in JSON"] == {"difference": pytest.approx(3 / 24), "p_value": pytest.approx(0.25), "n": 24}
+    page, markdown, _ = write_comparison(folders, folders[0].parent / "r.html")
+    assert "json.own.gender.answer" not in markdown.read_text()
+    folded = page.read_text().partition("<details><summary>The open questions in forms")[2].partition("</details>")[0]
+    assert "json.own.gender.answer" in folded
+    assert "own.gender" in page.read_text().partition("<details>")[0]
