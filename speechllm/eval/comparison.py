@@ -7,7 +7,7 @@ from typing import Any
 
 from speechllm.eval.asking import CASCADE, CEILING, MODEL
 from speechllm.eval.official_table import BENCHMARKS, official_remarks, official_rows
-from speechllm.eval.paired import against_first
+from speechllm.eval.paired import FORMS, against_first
 from speechllm.eval.runs import Run
 from speechllm.eval.table import broken_clips, number, part
 
@@ -138,7 +138,7 @@ def _confusions(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     for run in runs:
         for task, told in part(run.results, "tasks").items():
             scores = part(part(told, "systems"), MODEL)
-            if scores.get("confusion") and len(scores["labels"]) <= MOST_LABELS:
+            if group_of(task) not in FORMS and scores.get("confusion") and len(scores["labels"]) <= MOST_LABELS:
                 yield {"run": run.name, "task": task, "labels": scores["labels"], "counts": scores["confusion"]}
 
 
