@@ -94,7 +94,7 @@ def test_tasks_in_forms_are_compared_together_and_folded_away(folders):
     assert rows["own.gender"]["n"] == 12
     assert rows["answers in JSON"] == {"difference": pytest.approx(3 / 24), "p_value": pytest.approx(0.25), "n": 24}
     page, markdown, _ = write_comparison(folders, folders[0].parent / "r.html")
-    assert "json.own.gender.answer" not in markdown.read_text()
+    assert "| json.own.gender.answer | accuracy |" not in markdown.read_text()
     folded = page.read_text().partition("<details><summary>The open questions in forms")[2].partition("</details>")[0]
     assert "json.own.gender.answer" in folded
     assert "own.gender" in page.read_text().partition("<details>")[0]
