@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Skill and forgetting of many ways to teach an LLM to hear. Usage: run.sh [quick|every|all] [CREMA_D [SAKURA]]: three
-# arms on little data; every arm on the same; every arm on more, three seeds of the main ones. CREMA_D is the corpus as
-# its recipe reads it and SAKURA the folder of that benchmark; without them the speech is synthetic.
+# Skill and forgetting of many ways to teach an LLM to hear. Usage: run.sh [quick|every|all] [CREMA_D SAKURA]: three arms
+# on little data; every arm on the same; every arm on more, with Whisper base and three seeds of the main ones. Given
+# CREMA_D, the corpus as its recipe reads it, and SAKURA, the folder of that benchmark, emotion and gender are learnt from
+# the one and asked about the other; without them gender, pitch and speed of synthetic speech.
 # Run again after an interruption, it goes on where it stopped. OTHER_LLM=REFERENCE adds the arm cross_model.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -19,10 +20,10 @@ case $setting in
     encoder=pypi:whisper-tiny.en size=quick train=240 test=12 forms=3 tokens=64 retention=quick seeds=(0)
     main=(sft_lora self_output self_output_gated_lora)
     others=(sft kl "${others[@]}")
-    sizes=(--set stages.0.steps=300 stages.1.steps=24 stages.1.batch_size=8 save_every=6)
+    sizes=(--set stages.0.steps=300)
     ;;
   all)
-    encoder=pypi:whisper-base size=all train=400 test=16 forms=4 tokens=48 retention=full seeds=(0 1 2)
+    encoder=pypi:whisper-base size=all train=400 test=16 forms=6 tokens=48 retention=full seeds=(0 1 2)
     main=(sft_lora self_output self_output_gated_lora) others=(sft kl "${others[@]}")
     sizes=(--set "model.encoder=$encoder")
     ;;
@@ -32,24 +33,26 @@ case $setting in
     ;;
 esac
 # A folder a size; paths that were given stay what they are.
-[ -z "$crema_d" ] || crema_d=$(realpath "$crema_d")
-[ -z "$sakura" ] || sakura=$(realpath "$sakura")
+if [ -n "$crema_d" ]; then
+  [ -n "$sakura" ] || { echo "run.sh: give SAKURA too, on which what is learnt from CREMA_D is measured" >&2; exit 2; }
+  crema_d=$(realpath "$crema_d") sakura=$(realpath "$sakura")
+  attributes=(gender emotion) asked=(--tasks sakura.emotion.open sakura.gender.open --data "$sakura")
+  sizes+=('data.attributes=["gender","emotion"]')
+else
+  attributes=(gender pitch speaking_rate emotion) asked=(--manifest test.jsonl --targets test_targets.jsonl)
+fi
 mkdir -p "run/$size${crema_d:+-crema_d}"
 cd "run/$size${crema_d:+-crema_d}"
 here=../..
 
 # Made once: the corpus, and what the recogniser hears in it.
-if [ ! -e train.jsonl ]; then
+if [ ! -e train.jsonl ] && [ -n "$crema_d" ]; then
+  speechllm prepare crema_d "$crema_d" crema_d
+  speechllm transcribe crema_d/all.jsonl train.jsonl --encoder "$encoder"
+elif [ ! -e train.jsonl ]; then
   speechllm corpus corpus --train "$train" --test "$test"
-  speechllm transcribe corpus/train.jsonl synthetic.jsonl --encoder "$encoder"
   speechllm transcribe corpus/test.jsonl test.jsonl --encoder "$encoder"
-  corpora=(synthetic.jsonl)
-  if [ -n "$crema_d" ]; then
-    speechllm prepare crema_d "$crema_d" crema_d
-    speechllm transcribe crema_d/all.jsonl human.jsonl --encoder "$encoder"
-    corpora+=(human.jsonl)
-  fi
-  speechllm manifest merge "${corpora[@]}" --out train.jsonl
+  speechllm transcribe corpus/train.jsonl train.jsonl --encoder "$encoder"
 fi
 
 # Each way to write the replies once: NAME, then strategies and settings. Labels answer one question each; the LLM
@@ -59,7 +62,7 @@ targets() {
   shift
   if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48; fi
   [ -e "targets/$name.jsonl" ] || speechllm targets generate train.jsonl "targets/$name.jsonl" \
-    --prompts "$here/$asked.jsonl" --llm "$llm" --attributes gender pitch speaking_rate emotion \
+    --prompts "$here/$asked.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
     --max-new-tokens "$tokens" --strategies "$@"
 }
 targets gold gold
@@ -76,12 +79,10 @@ if [ "$setting" != quick ]; then
 fi
 
 # What the LLM replies to the descriptions of the test clips: on it the speech-text gap is measured.
-[ -e test_targets.jsonl ] || speechllm targets generate test.jsonl test_targets.jsonl \
-  --prompts "$here/self_output_prompts.jsonl" --llm "$llm" --attributes gender pitch speaking_rate emotion \
+[ -n "$crema_d" ] || [ -e test_targets.jsonl ] || speechllm targets generate test.jsonl test_targets.jsonl \
+  --prompts "$here/self_output_prompts.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
   --max-new-tokens 48 --strategies self_output
 
-asked=(--manifest test.jsonl)
-[ -z "$sakura" ] || asked+=(--tasks sakura.emotion.open sakura.gender.open --data "$sakura")
 lab() { # ARM... -- SEED...
   local arms=()
   while [ "$1" != -- ]; do
@@ -89,13 +90,14 @@ lab() { # ARM... -- SEED...
     shift
   done
   shift
+  local changes=("${sizes[@]}" stages.1.steps=24 stages.1.batch_size=8 save_every=6)
+  [ "${arms[0]##*/}" != warmup_only.toml ] || changes=("${sizes[@]}" save_every=60) # it has one stage
   speechllm lab run "${arms[@]}" --seeds "$@" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" \
-    --retention "$retention" --max-new-tokens "$tokens" --form-questions "$forms" --targets test_targets.jsonl "${sizes[@]}"
+    --retention "$retention" --max-new-tokens "$tokens" --form-questions "$forms" "${changes[@]}"
 }
 lab "${main[@]}" -- "${seeds[@]}"
 if [ "$setting" != quick ]; then
   lab "${others[@]}" -- 0
-  if [ "$size" = quick ]; then sizes=(--set stages.0.steps=300 save_every=60); else sizes+=(save_every=80); fi
-  lab warmup_only -- 0 # it has one stage
+  lab warmup_only -- 0
 fi
 speechllm lab report arms
