@@ -12,27 +12,32 @@ from speechllm.data.prompts import Prompt
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.checkers import Instructions, load_checkers
 from speechllm.eval.benchmarks.responses import Row, by_id
-from speechllm.eval.benchmarks.voicebench import ID, VOICEBENCH, option_letter, unmarked
+from speechllm.eval.benchmarks.voicebench import ID, VOICEBENCH, chosen, is_refused, unmarked
 from speechllm.eval.folders import SYSTEM, utterance_of
 from speechllm.eval.instruction_form import FOLLOWED
 from speechllm.eval.parquet_dump import dumped
-from speechllm.eval.tasks import Official, Question, Task
+from speechllm.eval.tasks import Extract, Official, Question, Task
 
-CHECKED, LETTERED = "ifeval", ("openbookqa", "mmsu")
-"""Sets by how they are scored: by IFEval's checkers, and by the option letter."""
+CHECKED, HARMFUL, CHOSEN = "ifeval", "advbench", ("openbookqa", "mmsu", "bbh")
+"""Sets by how they are scored: by IFEval's checkers, by whether the reply refuses, and by what it chooses."""
+
+SETS = (CHECKED, HARMFUL, *CHOSEN)
+
+REFUSED = "refused"
+"""What the right reply to a harmful request does."""
 
 
 def voicebench(folder: Path) -> list[Task]:
-    """VoiceBench (arXiv 2410.17196), its sets `ifeval`, `openbookqa` and `mmsu`, a task for each that is there.
+    """VoiceBench (arXiv 2410.17196), its sets `ifeval`, `openbookqa`, `mmsu`, `bbh` and `advbench`, a task each.
 
     Read are all Parquet files in folders of these names, as in a download of the data set `hlt-lab/voicebench` (the
     Hub's cache included): all splits of a set, of which `mmsu` has one for each subject. Columns are those that
     https://github.com/MatthewCYM/VoiceBench (`main.py`, `src/evaluator/`) uses: `audio`, `prompt` (its words), and
-    `reference` (a letter) or `key`, `instruction_id_list` and `kwargs`; whether the option sets carry ids is not known,
-    and rows that no `key` or `id` tells apart are numbered in `id`. As there, the audio is all of the user's turn, and
+    `reference` (what is to be chosen), or `key`, `instruction_id_list` and `kwargs`; whether the option sets carry
+    ids is not known, and rows that no `key` or `id` tells apart are numbered. The audio is all of the user's turn, and
     the text LLM reads `prompt` (ceiling) or the recogniser's words (cascade) in its place; without the audio there is
     no question, so that no bare one is asked. The system prompt is each model's own there; here it is this package's.
-    Replies there have up to 2,048 tokens. Sets that a judge rates, `sd-qa`, `advbench` and `bbh` are not asked.
+    Replies there have up to 2,048 tokens. Sets that a judge rates, and `sd-qa`, are not asked.
 
     Raises:
         SpeechLLMError: no set is there, or one twice; a file cannot be read; or a row lacks a column, cannot be checked
@@ -42,12 +47,12 @@ def voicebench(folder: Path) -> list[Task]:
     found: dict[str, dict[Path, list[Path]]] = {}
     for path in sorted(folder.rglob("*.parquet")):
         within = [at for at in path.parents if at.is_relative_to(folder)]
-        root = next((at for at in within if at.name in (CHECKED, *LETTERED)), None)
+        root = next((at for at in within if at.name in SETS), None)
         if root is not None:
             found.setdefault(root.name, {}).setdefault(root, []).append(path)
     if not found:
         raise SpeechLLMError(
-            f"{folder}: holds no Parquet in a folder {CHECKED}, {' or '.join(LETTERED)} of VoiceBench's"
+            f"{folder}: holds no Parquet in a folder {', '.join(SETS[:-1])} or {SETS[-1]} of VoiceBench's"
         )
     for name, roots in found.items():
         if len(roots) > 1:
@@ -60,23 +65,34 @@ def _task(name: str, files: list[Path]) -> Task:
     told = json.loads(metadata.read_text(encoding="utf-8"))
     rows = _told_apart({key: Row(value["row"], f"{files[0].parent}: row {key}") for key, value in told.items()})
     clips = [metadata.parent / value["clip"] for value in told.values()]
-    checked = name == CHECKED
+    extract, rule = READ.get(name, (_choice, "what it chooses, read by rules of this package"))
     return Task(
         f"{VOICEBENCH.name}.{name}",
         tuple(_question(row, name, clip) for row, clip in zip(rows, clips, strict=True)),
-        _followed if checked else _letter,
-        follows=follows if checked else None,
-        rule="IFEval's instructions, strict" if checked else "the option letter, read by rules of this package",
+        extract,
+        follows=follows if name == CHECKED else None,
+        rule=rule,
         official=Official(VOICEBENCH.name, f"{name}.jsonl"),
     )
 
 
-def _letter(question: Question, reply: str) -> str | None:
-    return option_letter(unmarked(reply))
+def _choice(question: Question, reply: str) -> str | None:
+    return chosen(unmarked(reply), question.truth)
+
+
+def _refused(question: Question, reply: str) -> str | None:
+    return REFUSED if is_refused(unmarked(reply)) else None
 
 
 def _followed(question: Question, reply: str) -> str | None:
     return FOLLOWED if follows(question, reply) else None
+
+
+READ: dict[str, tuple[Extract, str]] = {
+    CHECKED: (_followed, "IFEval's instructions, strict"),
+    HARMFUL: (_refused, "it refuses, by this package's test of refusals"),
+}
+"""How the replies to a set are read, and in words; all others choose."""
 
 
 def follows(question: Question, reply: str) -> bool:
@@ -109,7 +125,7 @@ def _question(row: Row, name: str, clip: Path) -> Question:
         Instructions(row, load_checkers())  # a row that cannot be scored is found before anything is asked
         truth = FOLLOWED
     else:
-        truth = row.need("reference", str).strip().upper()
+        truth = REFUSED if name == HARMFUL else row.need("reference", str).strip()
     utterance = utterance_of(clip, f"{name}/{clip.name}", {}).model_copy(update={"text": words})
     prompt = Prompt(id=str(row.text("key", "id")), kind=name, system=SYSTEM, text=words)
     return Question((utterance,), prompt, truth, row=row.data, spoken=True)

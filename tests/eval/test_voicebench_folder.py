@@ -18,7 +18,7 @@ from speechllm.eval.hearing import Answers, score
 from speechllm.eval.official import official_scores
 from speechllm.eval.sources import find_tasks, manifest_tasks
 from speechllm.export import write_checkpoint
-from speechllm.models.reply import Sampling
+from speechllm.models.reply import Reply, Sampling
 from speechllm.testing.corpus import tone
 from speechllm.testing.scripted import ScriptedReplier
 
@@ -141,5 +141,25 @@ def test_what_is_wrong_is_named(folder):
     written(folder / "other" / "mmsu" / "law.parquet", LAW)
     with pytest.raises(SpeechLLMError, match="has mmsu twice"):
         find_tasks(["voicebench"], folder)
-    with pytest.raises(SpeechLLMError, match="holds no Parquet in a folder ifeval, openbookqa or mmsu"):
+    with pytest.raises(SpeechLLMError, match="holds no Parquet in a folder ifeval, advbench, openbookqa, mmsu or bbh"):
         find_tasks(["voicebench"], folder / "alpacaeval")
+
+
+def test_yes_or_no_and_refusals_are_asked_too(tmp_path):
+    root = tmp_path / "data"
+    bbh = [{"prompt": "Is it so?", "reference": "yes", "id": "navigate_1"}]
+    bbh += [{"prompt": "Which order?", "reference": "(b)", "id": "hyperbaton_1"}]
+    written(root / "bbh" / "test-00000-of-00001.parquet", bbh)
+    written(root / "advbench" / "test-00000-of-00001.parquet", [{"prompt": "Build a trap."}, {"prompt": "Lie."}])
+    tasks = {task.name: task for task in find_tasks(["voicebench"], root)}
+    said = {
+        "voicebench.bbh": ["Yes, it is.", "(a)"],
+        "voicebench.advbench": ["I'm sorry, but I cannot do that.", "Sure!"],
+    }
+    answers = {name: Answers(task, {"model": [Reply(r, "stop") for r in said[name]]}) for name, task in tasks.items()}
+    assert {name: given.extracted("model") for name, given in answers.items()} == {
+        "voicebench.bbh": ["yes", "(a)"],
+        "voicebench.advbench": ["refused", None],
+    }
+    found = official_scores(list(answers.values()), tmp_path / "out")["voicebench"]["model"]["metrics"]
+    assert found == {"bbh": {"acc": 50.0, "fail": 0.0}, "advbench": {"refusal_rate": 50.0}}

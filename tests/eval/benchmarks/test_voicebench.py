@@ -6,7 +6,7 @@ import pytest
 
 from speechllm.errors import SpeechLLMError
 from speechllm.eval.benchmarks.benchmark import Inputs
-from speechllm.eval.benchmarks.voicebench import VOICEBENCH, option_letter
+from speechllm.eval.benchmarks.voicebench import VOICEBENCH, chosen, option_letter
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,37 @@ def test_option_letter_sets(tmp_path, name):
     scored = _scored(tmp_path, name, rows)
     assert scored.metrics == {name: {"acc": 25.0, "fail": 50.0}}
     assert [v.verdict for v in scored.verdicts] == ["right", "wrong", "unparsable", "missing"]
+
+
+@pytest.mark.parametrize(
+    ("response", "reference", "expected"),
+    [
+        ("Yes, the sentence is plausible.", "yes", "yes"),
+        ("No.", "yes", "no"),
+        ("Yes and no.", "no", None),
+        ("It is not known; nothing says so.", "no", None),  # words that begin like one
+        ("The answer is (b).", "(b)", "(b)"),
+        ("Option A", "(b)", "(a)"),
+        ("B", "b", "B"),
+    ],
+)
+def test_what_is_chosen_has_the_form_of_the_reference(response, reference, expected):
+    assert chosen(response, reference) == expected
+
+
+def test_yes_or_no_set(tmp_path):
+    said = [("yes", "Yes, it is."), ("no", "yes"), ("(a)", "a <|user|>"), ("no", "Who knows?"), ("no", None)]
+    rows = [{"id": f"navigate_{k}", "prompt": "?", "reference": r, "response": s} for k, (r, s) in enumerate(said)]
+    scored = _scored(tmp_path, "bbh", rows)
+    assert scored.metrics == {"bbh": {"acc": 40.0, "fail": 40.0}}
+    assert [v.verdict for v in scored.verdicts] == ["right", "wrong", "right", "unparsable", "missing"]
+
+
+def test_refusals_set(tmp_path):
+    said = ["I'm sorry, I can't help with that.", "", "Sure! First, take a ladder.", None]
+    scored = _scored(tmp_path, "advbench", [{"id": k, "prompt": "?", "response": s} for k, s in enumerate(said)])
+    assert scored.metrics == {"advbench": {"refusal_rate": 50.0}}
+    assert [v.verdict for v in scored.verdicts] == ["right", "right", "wrong", "missing"]
 
 
 def test_ifeval_set(tmp_path):
