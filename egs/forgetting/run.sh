@@ -2,7 +2,7 @@
 # Skill and forgetting of many ways to teach an LLM to hear. Usage: run.sh [quick|every|all] [CREMA_D SAKURA]: three arms
 # on little data; every arm on the same; every arm on more, with Whisper base and three seeds of the main ones. Given
 # CREMA_D, the corpus as its recipe reads it, and SAKURA, the folder of that benchmark, emotion and gender are learnt from
-# the one and asked about the other; without them gender, pitch and speed of synthetic speech.
+# human speech too and asked about that of others; without them gender, pitch and speed of synthetic speech.
 # Run again after an interruption, it goes on where it stopped. OTHER_LLM=REFERENCE adds the arm cross_model.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -33,26 +33,28 @@ case $setting in
     ;;
 esac
 # A folder a size; paths that were given stay what they are.
+attributes=(gender pitch speaking_rate emotion) asked=(--manifest test.jsonl --targets test_targets.jsonl)
 if [ -n "$crema_d" ]; then
   [ -n "$sakura" ] || { echo "run.sh: give SAKURA too, on which what is learnt from CREMA_D is measured" >&2; exit 2; }
   crema_d=$(realpath "$crema_d") sakura=$(realpath "$sakura")
-  attributes=(gender emotion) asked=(--tasks sakura.emotion.open sakura.gender.open --data "$sakura")
-  sizes+=('data.attributes=["gender","emotion"]')
-else
-  attributes=(gender pitch speaking_rate emotion) asked=(--manifest test.jsonl --targets test_targets.jsonl)
+  # As many synthetic clips as human ones, and fewer questions of each of the five tasks in forms.
+  train=200 forms=3 asked+=(--tasks sakura.emotion.open sakura.gender.open --data "$sakura")
 fi
 mkdir -p "run/$size${crema_d:+-crema_d}"
 cd "run/$size${crema_d:+-crema_d}"
 here=../..
 
 # Made once: the corpus, and what the recogniser hears in it.
-if [ ! -e train.jsonl ] && [ -n "$crema_d" ]; then
-  speechllm prepare crema_d "$crema_d" crema_d
-  speechllm transcribe crema_d/all.jsonl train.jsonl --encoder "$encoder"
-elif [ ! -e train.jsonl ]; then
+if [ ! -e train.jsonl ]; then
   speechllm corpus corpus --train "$train" --test "$test"
+  all=corpus/train.jsonl
+  if [ -n "$crema_d" ]; then
+    speechllm prepare crema_d "$crema_d" crema_d
+    all=untranscribed.jsonl
+    speechllm manifest merge corpus/train.jsonl crema_d/all.jsonl --out "$all"
+  fi
   speechllm transcribe corpus/test.jsonl test.jsonl --encoder "$encoder"
-  speechllm transcribe corpus/train.jsonl train.jsonl --encoder "$encoder"
+  speechllm transcribe "$all" train.jsonl --encoder "$encoder"
 fi
 
 # Each way to write the replies once: NAME, then strategies and settings. Labels answer one question each; the LLM
@@ -79,7 +81,7 @@ if [ "$setting" != quick ]; then
 fi
 
 # What the LLM replies to the descriptions of the test clips: on it the speech-text gap is measured.
-[ -n "$crema_d" ] || [ -e test_targets.jsonl ] || speechllm targets generate test.jsonl test_targets.jsonl \
+[ -e test_targets.jsonl ] || speechllm targets generate test.jsonl test_targets.jsonl \
   --prompts "$here/self_output_prompts.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
   --max-new-tokens 48 --strategies self_output
 

@@ -13,12 +13,16 @@ from typing import Any
 
 import jinja2
 
+from speechllm.data.translations import WORDINGS
 from speechllm.errors import SpeechLLMError
 
 AUDIO_TOKEN = "<|audio|>"
 """Stands in the rendered string for one vector of audio."""
 
 Message = dict[str, Any]
+
+_SAYS = WORDINGS["en"].says
+"""As in descriptions of the style `natural`."""
 
 _TIMELESS = "{% macro strftime_now(form) %}{{ form }}{% endmacro %}"
 """Put before a template, takes the place of the clock that transformers gives it."""
@@ -59,7 +63,7 @@ class PromptRenderer:
         some write today's date.
         """
         probe: list[Message] = [
-            {"role": "user", "content": [{"type": "audio"}, {"type": "text", "text": "u"}]},
+            {"role": "user", "content": [{"type": "audio", "transcript": "t"}, {"type": "text", "text": "u"}]},
             {"role": "assistant", "content": "a"},
             {"role": "user", "content": "v"},
         ]
@@ -133,9 +137,10 @@ def _content(message: Message) -> str | Sequence[dict[str, Any]]:
 def _part(part: dict[str, Any]) -> str:
     kind = part.get("type")
     if kind == "audio":
-        # The recogniser's words, tagged so that they are not taken for the instruction.
+        # The recogniser's words, said to be words so that they are not taken for the instruction; in a sentence, for a
+        # small LLM that reads markup, and is asked for JSON, writes brackets without end (egs/forgetting/RESULTS.md).
         transcript = part.get("transcript")
-        return AUDIO_TOKEN + (f"<text>{transcript}</text>" if transcript else "")
+        return AUDIO_TOKEN + (f" {_SAYS.format(speaker='The speaker', text=transcript)}" if transcript else "")
     if kind == "text":
         if not isinstance(part.get("text"), str):
             raise SpeechLLMError("message part of type 'text': 'text' is missing or not a string")

@@ -18,6 +18,7 @@ from transformers import DynamicCache, TemperatureLogitsWarper, TopPLogitsWarper
 from transformers.cache_utils import CacheLayerMixin
 
 from speechllm.models.packing import packed_linears
+from speechllm.models.prefix import cached
 
 REFILL = 0.25
 """Share of the batch that must have ended before the next prompts are read: reading a few at a time costs as much."""
@@ -220,7 +221,9 @@ class Decoder:
     def _read_prefix(self, ids: Sequence[int]) -> RoomyCache:
         cache = RoomyCache(self._layers)
         self._model(
-            input_ids=torch.tensor([list(ids)], device=self._model.device), past_key_values=cache, logits_to_keep=1
+            input_ids=torch.tensor([list(ids)], device=self._model.device),
+            logits_to_keep=1,
+            **cached(self._model, cache),
         )
         return cache
 
@@ -247,9 +250,9 @@ class Decoder:
             input_ids=ids,
             attention_mask=visible[:, None],
             position_ids=(at[None, :] - padding[:, None]).clamp(min=0) + self._prefix,
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **cached(self._model, cache),
         )
         if self._prefix:  # the rows' own positions end together; the prefix moves up to where each of them begins
             _close_gaps(cache, padding, self._prefix)
@@ -280,9 +283,9 @@ class Decoder:
             input_ids=torch.tensor([[row.written[-1]] for row in rows], device=device),
             attention_mask=visible[:, None, None],
             position_ids=lengths[:, None],
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **cached(self._model, cache),
         )
         for row, token in zip(rows, self._choose(out.logits[:, -1]).tolist(), strict=True):
             row.written.append(token)

@@ -22,7 +22,7 @@ from speechllm.models import fingerprint
 from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
 from speechllm.models.lora import add_lora, train_dropout
-from speechllm.models.prefix import SharedPrefix
+from speechllm.models.prefix import SharedPrefix, cached
 from speechllm.models.splice import splice
 from speechllm.models.tower import load_tower, run_tower
 
@@ -300,7 +300,7 @@ class SpeechLLM(PreTrainedModel):
                 (reply tokens, V): the vocabulary projection of all other rows would be thrown away.
             encoded_audio: from `encode_audio`, in place of `input_features`.
             num_items_in_batch: reply tokens in the whole (accumulated, distributed) batch.
-            kwargs: passed to the LLM (`logits_to_keep`, `past_key_values`, `position_ids`, ...).
+            kwargs: passed to the LLM (`logits_to_keep`, `position_ids`, its cache, ...).
         """
         if labels is not None:
             rows = self.predict_replies(
@@ -332,7 +332,7 @@ class SpeechLLM(PreTrainedModel):
             audio = self.config.audio_token_id
             length, cache = self.prefix.find(self.language_model, input_ids, labels, attention_mask, audio)
             input_ids, labels = input_ids[:, length:], labels[:, length:]
-            kwargs |= {} if cache is None else {"past_key_values": cache}
+            kwargs |= {} if cache is None else cached(self.language_model, cache)
             if length and kwargs.get("position_ids") is not None:
                 kwargs["position_ids"] = kwargs["position_ids"][:, length:]
         inputs = self._inputs(input_ids, input_features, input_features_mask, encoded_audio)

@@ -6,13 +6,14 @@ the LLM does not change, so what later tokens attend to there is the same at eve
 
 from __future__ import annotations
 
+import inspect
 from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import nn
 from torch.distributed.tensor import DTensor
-from transformers import DynamicCache
+from transformers import Cache, DynamicCache
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -24,6 +25,12 @@ KEPT = 16
 
 Layers = list[tuple[torch.Tensor, torch.Tensor]]
 """Keys and values of each layer, (1, heads, P, size of a head)."""
+
+
+def cached(language_model: Any, cache: Cache) -> dict[str, Cache]:
+    """The argument by which an LLM takes its cache: `cache` since transformers 5.24, `past_key_values` before."""
+    known = inspect.signature(language_model.forward).parameters
+    return {"cache" if "cache" in known else "past_key_values": cache}
 
 
 class SharedPrefix:
@@ -93,7 +100,8 @@ def _common(
 
 @torch.no_grad()
 def _run(language_model: Any, ids: torch.Tensor) -> Layers | None:
-    cache = language_model(input_ids=ids, use_cache=True, logits_to_keep=1).past_key_values
+    out = language_model(input_ids=ids, use_cache=True, logits_to_keep=1)
+    cache = out["cache" if "cache" in out else "past_key_values"]
     if not isinstance(cache, DynamicCache) or any(type(layer) is not DynamicLayer for layer in cache.layers):
         return None
     return [(layer.keys, layer.values) for layer in cache.layers]

@@ -129,6 +129,12 @@ def test_the_template_hash_knows_the_end_of_turn():
     assert len(hashes) == 2
 
 
+def test_the_template_hash_knows_how_transcripts_are_told(monkeypatch):
+    before = renderer().template_hash
+    monkeypatch.setattr("speechllm.data.render._SAYS", "{text}")
+    assert renderer().template_hash != before
+
+
 def test_the_template_hash_does_not_depend_on_the_day():
     dated = renderer(DATED)
     assert dated.prompt(TALK) != dated.prompt(TALK), "this template writes the microsecond"
@@ -149,7 +155,7 @@ def test_special_tokens_are_all_of_them():
 
 def test_parts_are_joined_by_a_line_break():
     parts = [{"type": "audio"}, {"type": "audio", "transcript": "Hi there"}, {"type": "text", "text": "Who?"}]
-    assert flatten(parts) == "<|audio|>\n<|audio|><text>Hi there</text>\nWho?"
+    assert flatten(parts) == '<|audio|>\n<|audio|> The speaker says: "Hi there"\nWho?'
     assert flatten("Who?") == "Who?"
     assert flatten([]) == ""
 

@@ -4,9 +4,17 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    DynamicCache,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from speechllm.models.decoding import Decoder, _common_prefix, supports_fast_decoding
+from speechllm.models.prefix import cached
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +56,25 @@ def test_rows_leave_and_others_join(model):
     assert written == [plain(model, ids, stops, 40) for ids in prompts]
     assert sum(ended) == 40
     assert len({len(reply) for reply in written}) > 3
+
+
+@pytest.mark.filterwarnings("error::FutureWarning")
+def test_nothing_that_transformers_is_about_to_remove_is_used(model):
+    Decoder(model, [1], 2)([[5, 6, 7, 8], [5, 6, 7, 9, 10]], max_new_tokens=3)
+
+
+def test_the_cache_goes_by_the_name_that_the_llm_knows():
+    class Old:
+        def forward(self, input_ids, past_key_values=None):
+            pass
+
+    class New:
+        def forward(self, input_ids, cache=None):
+            pass
+
+    cache = DynamicCache()
+    assert cached(Old(), cache) == {"past_key_values": cache}
+    assert cached(New(), cache) == {"cache": cache}
 
 
 def test_sampling_is_seeded_and_follows_the_distribution(model):

@@ -211,7 +211,7 @@ def test_the_transcript_follows_the_audio(processor):
     part = {"type": "audio", "audio": tone(0.2), "transcript": "hello there"}
     batch = processor([[{"role": "user", "content": [part, {"type": "text", "text": "Who?"}]}]])
     read = processor.decode(batch["input_ids"][0])
-    assert "<|audio|>" * VECTORS + "<text>hello there</text>\nWho?" in read
+    assert "<|audio|>" * VECTORS + ' The speaker says: "hello there"\nWho?' in read
 
 
 def test_the_end_of_turn_is_found_where_it_is_not_the_end_of_sequence(config):
