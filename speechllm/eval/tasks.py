@@ -63,10 +63,15 @@ class Question:
         return [*messages[:-1], {**messages[-1], "content": [*clips, *asked]}]
 
     def read(self, attributes: Sequence[str] | None) -> list[Message]:
-        """What the text LLM is asked that reads the true description: the ceiling."""
+        """What the text LLM is asked that reads the true description: the ceiling.
+
+        Its words are the corpus's, or where there are none the recogniser's, as in the descriptions that are trained on
+        (`speechllm transcribe`): who reads fewer words than the speech LLM is easily better at a form, and no ceiling.
+        """
         if self.reading is not None:
             return self.prompt.model_copy(update={"text": self.reading}).text_messages()
-        return self._described(self.utterances, attributes)
+        known = [u if u.text else u.model_copy(update={"text": u.recognised_text}) for u in self.utterances]
+        return self._described(known, attributes)
 
     def transcribed(self) -> list[Message]:
         """What the text LLM is asked that reads the recogniser's words alone: the cascade."""

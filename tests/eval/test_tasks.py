@@ -36,7 +36,7 @@ def test_each_system_is_told_what_it_may_know():
         "transcript": "w0",
     }
     told = {s: [part.get("text") for part in asked[s][-1]["content"]] for s in SYSTEMS}
-    assert told["ceiling"] == ["<gender>female</gender>", "Who speaks?"]
+    assert told["ceiling"] == ["<gender>female</gender><text>w0</text>", "Who speaks?"]  # the corpus tells no words
     assert told["cascade"] == ["<text>w0</text>", "Who speaks?"]
     assert told["nothing"] == ["Who speaks?"]
     assert {asked[s][0]["content"] for s in SYSTEMS} == {"Listen."}
@@ -47,10 +47,15 @@ def test_two_clips_stand_before_the_question_in_order():
     assert [p["path"] for p in audio_parts(question.heard(False))] == ["u0.wav", "u1.wav"]
     assert question.heard(False)[-1]["content"][-1] == {"type": "text", "text": "Who speaks?"}
     assert [p["text"] for p in question.read(None)[-1]["content"]] == [
-        "<gender>female</gender>",
-        "<gender>male</gender>",
+        "<gender>female</gender><text>w0</text>",
+        "<gender>male</gender><text>w1</text>",
         "Who speaks?",
     ]
+
+
+def test_the_ceiling_reads_the_words_of_the_corpus_where_there_are_any():
+    told = Question((clip("u", text="Right.", recognised_text="Write."),), PROMPT, "no").read([])
+    assert told[-1]["content"][0]["text"] == "<text>Right.</text>"
 
 
 @pytest.mark.parametrize(
