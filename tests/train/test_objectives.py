@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM
 
 from speechllm import hub
 from speechllm.config import StageConfig
+from speechllm.data.describe import describe_attributes
 from speechllm.data.render import PromptRenderer, describe_audio
 from speechllm.errors import SpeechLLMError
 from speechllm.train import loop
@@ -133,6 +134,21 @@ def test_the_teacher_stays_the_published_llm_while_the_one_that_hears_learns(
 
 def alignment(context, **settings):
     return EmbeddingAlignment(context, StageConfig(objective="embedding_alignment", steps=1, **settings))
+
+
+def test_aligned_to_the_attributes_the_first_vectors_say_them_and_the_others_a_line_break(context, corpus):
+    example = Example(corpus.utterances[4])
+    told = describe_attributes(example.utterance, "tags", context.attributes)
+    tokenizer = context.processor.tokenizer
+    ids = tokenizer(told, add_special_tokens=False)["input_ids"]
+    vectors, _ = context.model.project(context.audio.get([example.utterance]))
+    assert len(ids) < vectors.shape[1]
+    ids += tokenizer("\n", add_special_tokens=False)["input_ids"] * (vectors.shape[1] - len(ids))
+    table = context.model.get_input_embeddings().weight
+    error = (vectors[0] - table[ids]).square().mean(-1) / table.square().mean()
+    loss, items = alignment(context, description_style="tags")([example], 0)
+    assert items == len(ids)
+    torch.testing.assert_close(loss, error.sum())
 
 
 def test_aligned_to_the_transcript_the_last_vectors_say_the_words_and_the_others_are_free(context, corpus):
