@@ -8,12 +8,12 @@ from importlib import resources
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM
 
-from speechllm import hub, progress
+from speechllm import progress
 from speechllm.data.instructions import Size, instructions
 from speechllm.data.render import Message, ask
 from speechllm.eval.json_form import parse_json
+from speechllm.models.llm import load_llm
 from speechllm.models.modeling import SpeechLLM, rows_only
 from speechllm.models.processing import SpeechLLMProcessor
 from speechllm.models.reply import Reply, Sampling, TextReplier
@@ -41,10 +41,7 @@ def text_retention(
         replies; `json_rate` of the instructions that ask for JSON and `refusal_rate` of the harmful ones, and with
         `full` the `perplexity` of a passage; the last three for `model` and `untouched`.
     """
-    untouched: Any = AutoModelForCausalLM.from_pretrained(
-        hub.resolve(model.config.llm), dtype=model.language_model.dtype
-    ).to(model.device)
-    untouched.eval()
+    untouched = load_llm(model.config.llm, model.language_model.dtype).to(model.device).eval()
     model.eval()
     asked = instructions(size)
     conversations = [ask(instruction.text) for instruction in asked]

@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
-from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from speechllm import hub
@@ -21,6 +21,7 @@ from speechllm.errors import SpeechLLMError
 from speechllm.models import fingerprint
 from speechllm.models.adapters import Adapter, build_adapter, complete
 from speechllm.models.configuration import SpeechLLMConfig
+from speechllm.models.llm import load_llm
 from speechllm.models.lora import add_lora, train_dropout
 from speechllm.models.prefix import SharedPrefix, cached
 from speechllm.models.splice import splice
@@ -117,7 +118,9 @@ class SpeechLLM(PreTrainedModel):
 
     @classmethod
     def _assemble(cls, config: SpeechLLMConfig, dtype: torch.dtype | str, llm_dtype: torch.dtype | str) -> SpeechLLM:
-        return cls(config, load_tower(config, dtype), load_llm(config, llm_dtype))
+        if config.train_llm and llm_dtype == "auto":
+            llm_dtype = torch.float32
+        return cls(config, load_tower(config, dtype), load_llm(config.llm, llm_dtype))
 
     @classmethod
     def from_pretrained(
@@ -200,7 +203,7 @@ class SpeechLLM(PreTrainedModel):
                 yield
             return
         if not self._published:  # in a list, so that it is no part of this module
-            self._published.append(load_llm(self.config, self.language_model.dtype).requires_grad_(False).eval())
+            self._published.append(load_llm(self.config.llm, self.language_model.dtype).requires_grad_(False).eval())
         trained = self.language_model
         self.language_model = self._published[0].to(self.device)
         try:
@@ -377,13 +380,6 @@ class SpeechLLM(PreTrainedModel):
         with self._hearing(input_ids):
             reply = self.language_model.generate(inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs)
         return torch.cat([input_ids, reply], dim=1)
-
-
-def load_llm(config: SpeechLLMConfig, dtype: torch.dtype | str = "auto") -> Any:
-    """The LLM that `config` names, as published; in float32 where it is trained, unless `dtype` says otherwise."""
-    if config.train_llm and dtype == "auto":
-        dtype = torch.float32
-    return AutoModelForCausalLM.from_pretrained(hub.resolve(config.llm), dtype=dtype)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from speechllm import hub
 from speechllm.config import TargetsConfig
@@ -18,6 +18,7 @@ from speechllm.data.prompts import Prompt
 from speechllm.data.render import PromptRenderer
 from speechllm.errors import SpeechLLMError
 from speechllm.models.fleet import FleetReplier
+from speechllm.models.llm import load_llm
 from speechllm.models.reply import Replier, Sampling, TextReplier, compute_device, compute_dtype
 from speechllm.models.served import ServedReplier
 from speechllm.targets.generate import Generator, choose_prompts, generate, works
@@ -50,8 +51,7 @@ class Job:
 def load_text_llm(reference: str, device: str = "auto", dtype: str = "auto", batch_size: int = 64) -> Generator:
     """Loads an LLM to write replies with, in the fastest precision of the machine."""
     folder = hub.resolve(reference)
-    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=compute_dtype(dtype)).to(compute_device(device))
-    model.eval()
+    model = load_llm(reference, compute_dtype(dtype)).to(compute_device(device)).eval()
     replier = TextReplier(model, AutoTokenizer.from_pretrained(folder), batch_size)
     return Generator(replier, reference, hub.fingerprint(folder)["weights"])
 
