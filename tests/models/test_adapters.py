@@ -76,6 +76,17 @@ def test_pooled_statistics_are_mean_and_deviation_of_the_real_frames():
     torch.testing.assert_close(pooled[1, :, 0], expected, atol=1e-5, rtol=1e-5)
 
 
+def test_pooled_vectors_have_their_size_however_far_from_the_training_data_a_voice_is():
+    adapter = small("pooled", dropout=0.0)
+    adapter.set_text_scale(0.3)
+    with torch.no_grad():
+        adapter.text_scale[2] = 0.7
+    pooled, mask = adapter.reduce(*padded(FRAMES, 4))
+    for far in (0.05, 1.0, 20.0):
+        sizes = adapter(far * pooled, mask)[0].square().mean(-1).sqrt()
+        torch.testing.assert_close(sizes, torch.tensor([[0.3, 0.3, 0.7, 0.3, 0.3]] * 2))
+
+
 def test_pooled_statistics_start_standardised_over_the_training_data():
     adapter = small("pooled", dropout=0.0)
     pooled, mask = adapter.reduce(*padded(FRAMES, 4, 7, 9, 2))
