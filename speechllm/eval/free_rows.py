@@ -119,7 +119,9 @@ def _lines(path: Path) -> Iterator[FreeRow]:
         try:
             cells = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SpeechLLMError(f"{where}: cannot be read as JSON ({error})") from error
+            raise SpeechLLMError(
+                f"{where}: cannot be read as JSON ({error}); give rows as JSON lines, or put other files into a folder"
+            ) from error
         if not isinstance(cells, dict):
             raise SpeechLLMError(f"{where}: is no JSON object; write one a line, with a key a column")
         yield FreeRow(cells, where, number, path.parent)

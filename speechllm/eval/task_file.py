@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
@@ -123,7 +124,8 @@ def _about_manifest(told: TaskFile, path: Path) -> list[Question]:
     for u in read_manifest(path.parent / told.manifest):
         value = u.text if told.label == "text" else u.value(told.label)
         if value is not None:
-            truth = _truth(told, value, f"{path}: label: {told.label} of {u.id!r}")
+            where = f"{path}: label: {told.label} of {u.id!r}"
+            truth = _chosen(told.choices, _truth(told, value, where), where)
             questions.append(Question((u,), prompt, truth, told.choices))
     if not questions:
         raise SpeechLLMError(f"{path}: label: no utterance of {told.manifest} has {told.label!r}")
@@ -133,17 +135,25 @@ def _about_manifest(told: TaskFile, path: Path) -> list[Question]:
 def _about_row(told: RowsFile, row: FreeRow) -> Question:
     clip = row.utterance(told.audio, told.text, told.language, told.attributes)
     text = told.prompt or row.text("question", told.question or "question")
-    truth = _truth(told, row.value("answer", told.answer), f"{row.where}: answer")
+    where = f"{row.where}: answer"
     choices = row.texts("choices", told.choices) if isinstance(told.choices, str) else told.choices
-    if choices:
-        found = next((choice for choice in choices if choice.lower() == truth.lower()), None)
-        if found is None:
-            raise SpeechLLMError(f"{row.where}: answer: {truth!r} is none of the choices ({', '.join(choices)})")
-        truth = found
+    truth = _chosen(choices, _truth(told, row.value("answer", told.answer), where), where)
     if isinstance(told.choices, str) and len(named(text, choices)) < len(choices):
         text = f"{text}\n{lettered_options(choices)}"
     prompt = Prompt(id=told.name, kind=told.name, text=text, system=told.system)
     return Question((clip,), prompt, truth, choices)
+
+
+def _chosen(choices: Sequence[str], truth: str, where: str) -> str:
+    """The true answer as the choices, if there are any, spell it.
+
+    Raises:
+        SpeechLLMError: it is none of them, so that no reply could be right.
+    """
+    found = next((choice for choice in choices if choice.lower() == truth.lower()), None if choices else truth)
+    if found is None:
+        raise SpeechLLMError(f"{where}: {truth!r} is none of the choices ({', '.join(choices)})")
+    return found
 
 
 def _truth(told: OwnTask, value: Any, where: str) -> str:

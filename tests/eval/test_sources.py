@@ -108,6 +108,11 @@ def test_a_task_of_ones_own_in_toml(tmp_path, corpus):
     (tmp_path / "mine.toml").write_text(told.replace("label", "lable"))
     with pytest.raises(SpeechLLMError, match="unknown key 'lable'; did you mean 'label'"):
         read_task(tmp_path / "mine.toml")
+    (tmp_path / "mine.toml").write_text(told.replace('"low", "high"', '"low"'))
+    with pytest.raises(SpeechLLMError, match=r"label: pitch of 'tone-\d': 'high' is none of the choices \(low\)"):
+        read_task(tmp_path / "mine.toml")
+    (tmp_path / "mine.toml").write_text(told.replace('"low", "high"', '"Low", "High"'))
+    assert {question.truth for question in read_task(tmp_path / "mine.toml").questions} == {"Low", "High"}
     (tmp_path / "mine.toml").write_text(told.replace('"pitch"', '"age"'))
     with pytest.raises(SpeechLLMError, match=r"no utterance of .* has 'age'"):
         read_task(tmp_path / "mine.toml")
