@@ -189,7 +189,9 @@ def test_32_clips_are_driven_to_the_floor(adapter, llm, name, clips, warmed_up):
     stage = StageConfig(steps=1, prompts=prompts, **OBJECTIVES_AND_TERMS[name])
     # Weights of a model, the LLM's or the decoder's, take smaller steps than fresh ones: at 0.01 they collapse.
     steps, rate = (60, 0.003) if llm == "full" or adapter == "decoder" else (45, 0.01)
-    steps = {"grpo": 15, "on_policy": 100}.get(name, steps)  # its own words teach it more slowly
+    steps = 100 if name == "on_policy" else steps  # its own words teach it more slowly
+    if name == "grpo":  # a few samples tell little: at 0.01 some adapters end with one answer to all
+        steps, rate = 45, 0.003
     losses = learn(context, examples, stage, steps, rate)
     if name != "grpo":  # whose loss says nothing: advantages sum to zero
         lowest = floor(name, context, examples)
