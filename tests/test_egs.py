@@ -14,6 +14,7 @@ import soundfile
 
 from speechllm.cli import main
 from speechllm.config import TrainConfig, load_toml
+from speechllm.data.manifest import read_manifest
 from speechllm.data.prompts import read_prompts
 from speechllm.inheritance import read_toml
 from speechllm.models.modeling import SpeechLLM
@@ -346,6 +347,30 @@ def test_the_quick_setting_of_the_forgetting_laboratory_runs_and_resumes(
     changed = {path for path in times if path.stat().st_mtime_ns != times[path]}
     assert results[0] in changed
     assert all(path.is_relative_to(results[0].parent) for path in changed)
+
+
+def test_actors_that_sakura_asks_about_are_not_trained_on_but_asked_about_with_their_gender(
+    forgetting, tmp_path, monkeypatch, capsys
+):
+    crema_d, sakura = tmp_path / "crema_d", tmp_path / "sakura"
+    for folder, names in (
+        (crema_d / "AudioWAV", ["1001_IEO_ANG_HI", "1076_IEO_SAD_HI"]),
+        (sakura / "Emotion" / "audio", ["1076_MTI_HAP_XX"]),
+    ):
+        folder.mkdir(parents=True)
+        for name in names:
+            soundfile.write(folder / f"{name}.wav", [0.0] * 8000, 16000)
+    (crema_d / "VideoDemographics.csv").write_text(
+        "ActorID,Age,Sex,Race,Ethnicity\n1001,51,Male,Caucasian,Not Hispanic\n1076,25,Female,Caucasian,Not Hispanic\n"
+    )
+    commands = commands_of(forgetting / "run.sh", tmp_path, "all", str(crema_d), str(sakura))
+    monkeypatch.chdir(forgetting / "run" / "all-crema_d")
+    for command in commands:
+        if command[0] == "prepare" or command[:2] == ["manifest", "filter"]:
+            assert main(command) == 0, (command, capsys.readouterr().err)
+    assert [u.speaker for u in read_manifest(Path("heard.jsonl"))] == ["1001"]
+    (asked,) = read_manifest(Path("unheard/all.jsonl"))
+    assert (asked.speaker, asked.value("gender"), asked.value("emotion")) == ("1076", "female", "happy")
 
 
 def test_the_adapters_are_compared_at_toy_size(tmp_path, monkeypatch, capsys, llm_reference, encoder_reference):
