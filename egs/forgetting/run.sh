@@ -23,7 +23,7 @@ case $setting in
     sizes=(--set stages.0.steps=300)
     ;;
   all)
-    encoder=pypi:whisper-base size=all train=400 test=16 forms=6 tokens=48 retention=full seeds=(0 1 2)
+    encoder=pypi:whisper-base size=all train=400 test=16 forms=16 tokens=48 retention=full seeds=(0 1 2)
     main=(sft_lora self_output self_output_gated_lora) others=(sft kl "${others[@]}")
     sizes=(--set "model.encoder=$encoder")
     ;;
@@ -69,13 +69,14 @@ fi
 
 # Each way to write the replies once: NAME, then strategies and settings. Labels answer one question each; the LLM
 # answers whatever it is asked, in 102 wordings, of which 48 ask for a form too, none in the words that are measured.
+# Its replies without the form are left out, so each clip is asked about twice.
 targets() {
-  local name=$1 asked=prompts tokens=16
+  local name=$1 asked=prompts tokens=16 each=1
   shift
-  if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48; fi
+  if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48 each=2; fi
   [ -e "targets/$name.jsonl" ] || speechllm targets generate train.jsonl "targets/$name.jsonl" \
     --prompts "$here/$asked.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
-    --max-new-tokens "$tokens" --strategies "$@"
+    --max-new-tokens "$tokens" --per-utterance "$each" --strategies "$@"
 }
 targets gold gold
 targets self_output self_output

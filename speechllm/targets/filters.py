@@ -10,11 +10,15 @@ from typing import Literal
 from speechllm.data.attributes import ATTRIBUTES, extract_value
 from speechllm.data.bins import values_among
 from speechllm.targets.strategies.base import Item
+from speechllm.targets.verify import has_form
 
-Verdict = Literal["empty", "truncated", "repetition", "refusal", "language", "leaked_metadata", "contradiction"]
+Verdict = Literal["empty", "truncated", "repetition", "refusal", "language", "leaked_metadata", "form", "contradiction"]
 
-DROPPED: frozenset[Verdict] = frozenset({"empty", "repetition", "refusal", "language", "leaked_metadata"})
+DROPPED: frozenset[Verdict] = frozenset({"empty", "repetition", "refusal", "language", "leaked_metadata", "form"})
 """Verdicts that keep a reply out of the targets.
+
+A reply without the form that its prompt `expects` would teach to leave it out: of 40 replies of SmolLM2-135M to prompts
+that asked for a postscript 2 had one (`egs/forgetting/RESULTS.md`).
 
 A truncated one stays, since it does not teach an end of turn; a contradiction stays, since the reply is still what this
 LLM says about that description, which is what self-output teaches.
@@ -48,6 +52,7 @@ def verdicts(item: Item, reply: str, finish_reason: str) -> list[Verdict]:
         "refusal": lambda: refuses(reply),
         "language": lambda: wrong_language(item, reply),
         "leaked_metadata": lambda: _LEAK.search(reply) is not None and _LEAK.search(item.prompt.text) is None,
+        "form": lambda: has_form(item.prompt.expects, reply) is False,
         "contradiction": lambda: contradicts(item, reply),
     }
     return [verdict for verdict, holds in tests.items() if holds()]

@@ -12,7 +12,6 @@ from speechllm.data.bins import values_among
 from speechllm.data.prompts import TRANSCRIBE
 from speechllm.data.render import ask
 from speechllm.data.score import word_error_rate
-from speechllm.errors import SpeechLLMError
 from speechllm.targets.strategies.base import Item, Writer
 from speechllm.targets.strategies.gold import VALUES_ZH, gold_answer
 
@@ -67,18 +66,17 @@ def words_match(items: Sequence[Item], replies: Sequence[str], writer: Writer) -
 
 def form_holds(items: Sequence[Item], replies: Sequence[str], writer: Writer) -> list[Verdict]:
     """The reply has the form that its prompt `expects`: a JSON schema, or a regular expression for all of it."""
-    return [_form(item.prompt.expects, reply) for item, reply in zip(items, replies, strict=True)]
+    return [has_form(item.prompt.expects, reply) for item, reply in zip(items, replies, strict=True)]
 
 
-def _form(expects: dict[str, Any] | None, reply: str) -> Verdict:
+def has_form(expects: dict[str, Any] | None, reply: str) -> Verdict:
+    """Whether a reply is what a prompt `expects`; None where it expects nothing."""
     if not expects:
         return None
     if "regex" in expects:
         return re.fullmatch(expects["regex"], reply.strip(), re.DOTALL) is not None
-    try:
-        import jsonschema
-    except ImportError as error:
-        raise SpeechLLMError("prompts with a JSON schema need jsonschema; pip install speechllm[gen]") from error
+    import jsonschema
+
     try:
         jsonschema.validate(json.loads(_FENCE.sub("", reply.strip())), expects["json_schema"])
     except (json.JSONDecodeError, jsonschema.ValidationError):

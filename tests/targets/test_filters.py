@@ -37,6 +37,13 @@ def test_what_is_wrong_with_a_reply(reply, expected):
     assert rejected(verdicts(item(), reply, "stop")) == bool(DROPPED & set(expected))
 
 
+def test_a_reply_without_the_form_that_was_asked_for_is_dropped():
+    asked = item(expects={"regex": r".+\nP\.S\..*"})
+    assert verdicts(asked, "She is female.\n\nP.S. Bye.", "stop") == []
+    assert verdicts(asked, "She is female.", "stop") == ["form"]
+    assert rejected(["form"])
+
+
 def test_a_reply_that_was_cut_short_is_kept_and_told():
     assert verdicts(item(), "The speaker is", "length") == ["truncated"]
     assert not rejected(["truncated"])
