@@ -19,12 +19,12 @@ case $setting in
   quick | every)
     encoder=pypi:whisper-tiny.en size=quick train=240 test=12 forms=3 tokens=64 retention=quick seeds=(0)
     main=(sft_lora self_output self_output_gated_lora)
-    others=(sft kl "${others[@]}")
+    others=(sft self_output_mixed "${others[@]}")
     sizes=(--set stages.0.steps=300)
     ;;
   all)
     encoder=pypi:whisper-base size=all train=400 test=16 forms=16 tokens=48 retention=full seeds=(0 1 2)
-    main=(sft_lora self_output self_output_gated_lora) others=(sft kl "${others[@]}")
+    main=(sft_lora self_output self_output_gated_lora) others=(sft self_output_mixed "${others[@]}")
     sizes=(--set "model.encoder=$encoder")
     ;;
   *)
@@ -68,7 +68,7 @@ if [ ! -e train.jsonl ]; then
 fi
 
 # Each way to write the replies once: NAME, then strategies and settings. Labels answer one question each; the LLM
-# answers whatever it is asked, in 102 wordings, of which 48 ask for a form too, none in the words that are measured.
+# answers whatever it is asked, in 126 wordings, of which 72 ask for a form too, none in the words that are measured.
 # Its replies without the form are left out, so each clip is asked about twice.
 targets() {
   local name=$1 asked=prompts tokens=16 each=1
