@@ -23,9 +23,9 @@ class EmbeddingAlignment:
 
     Needs no pass through the LLM. From a random adapter cross-entropy alone stays at chance for hundreds of steps,
     because nothing that the adapter writes means anything to the LLM yet; after this it reads like a description.
-    Vectors beyond the description regress onto a line break. What they say matters: written as text in that place, eleven
-    spaces cost SmolLM2-135M 8 points of the JSON that it writes and 21 of the rules that it keeps, and eleven line breaks
-    nothing (`egs/forgetting/RESULTS.md`).
+    Vectors beyond the description regress onto a line break. What they say matters: written as text in that place,
+    eleven spaces cost SmolLM2-135M 8 points of the JSON that it writes and 21 of the rules that it keeps, and eleven
+    line breaks nothing (`egs/forgetting/RESULTS.md`).
 
     With `align_to = "transcript"` it is the words instead, and only the last vectors, as many as the words have tokens,
     are taught (DiVA, arXiv 2410.02678, the loss over the transcript's embeddings): the others stay free for the rest.
