@@ -50,7 +50,7 @@ def targets_inspect(
     html: Path | None = None,
     llm: str | None = None,
 ) -> None:
-    """Shows targets: what became of the replies, prompts, lengths, finish reasons, filter verdicts, a few records.
+    """Shows targets: what became of the replies, by prompt too, lengths, finish reasons, filter verdicts, records.
 
     Args:
         targets: Targets files (JSON Lines), shown together.
@@ -61,7 +61,13 @@ def targets_inspect(
 
     from speechllm import stages
     from speechllm.errors import SpeechLLMError
-    from speechllm.targets.inspection import fates_by_strategy, inspect_targets, surprisal_by_strategy, write_page
+    from speechllm.targets.inspection import (
+        dropped_by_prompt,
+        fates_by_strategy,
+        inspect_targets,
+        surprisal_by_strategy,
+        write_page,
+    )
     from speechllm.targets.records import read_targets
     from speechllm.targets.report import read_report
 
@@ -71,6 +77,8 @@ def targets_inspect(
     reports = [report for path in targets if (report := read_report(path)) is not None]
     if reports:
         Console().print(fates_by_strategy(reports).rich())
+        if (by_prompt := dropped_by_prompt(reports)).rows:
+            Console().print(by_prompt.rich())
     if llm is not None:
         Console().print(surprisal_by_strategy(records, stages.load_surprisal(llm)).rich())
     for table in inspect_targets(records):

@@ -95,6 +95,20 @@ def fates_by_strategy(reports: Sequence[dict[str, Any]]) -> Counted:
     return Counted("what became of the replies", ("strategy", *_FATES, "words a reply"), sorted(set(rows)))
 
 
+def dropped_by_prompt(reports: Sequence[dict[str, Any]]) -> Counted:
+    """The prompts that lost the largest shares of their replies, from the same reports, which hold all of them."""
+    asked, dropped = Counter[str](), Counter[str]()
+    for report in reports:
+        for text, told in report.get("prompts", {}).items():
+            asked[text] += told["asked"]
+            dropped[text] += told["dropped"]
+    worst = sorted(dropped, key=lambda text: (-dropped[text] / asked[text], text))[:MOST_ROWS]
+    rows: list[tuple[str, ...]] = [
+        (text.replace("\n", " "), str(asked[text]), f"{dropped[text] / asked[text]:.0%}") for text in worst
+    ]
+    return Counted("prompts of which replies were dropped", ("prompt", "asked", "dropped"), rows)
+
+
 _FATES = ("kept", "replaced", "dropped")
 
 

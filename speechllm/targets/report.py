@@ -72,6 +72,8 @@ def job_report(
             "examples": [_shown(work[k], written[k]) for k in mine[:EXAMPLES]],
         }
     masks = [mask for record in records if (mask := record.token_mask) is not None]
+    asked = Counter(w.item.prompt.text for w in work)
+    dropped = Counter(w.item.prompt.text for w, fate in zip(work, fates, strict=True) if fate == "dropped")
     return {
         "job": key,
         "targets_sha256": _sha256(out),
@@ -79,6 +81,8 @@ def job_report(
         "records": len(records),
         "strategies": strategies,
         "filters": filters,
+        # A prompt that the LLM seldom answers in a way to learn from is better left out.
+        "prompts": {text: {"asked": asked[text], "dropped": n} for text, n in dropped.most_common()},
         "masked_tokens": sum(mask.count(0) for mask in masks),
         "tokens_under_mask": sum(map(len, masks)),
     }

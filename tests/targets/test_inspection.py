@@ -4,7 +4,13 @@ from speechllm import stages
 from speechllm.cli import main
 from speechllm.data.jsonl import write_jsonl
 from speechllm.data.render import describe_audio
-from speechllm.targets.inspection import fates_by_strategy, inspect_targets, surprisal_by_strategy, write_page
+from speechllm.targets.inspection import (
+    dropped_by_prompt,
+    fates_by_strategy,
+    inspect_targets,
+    surprisal_by_strategy,
+    write_page,
+)
 from speechllm.targets.masking import mean_surprisal
 
 
@@ -41,6 +47,13 @@ def test_what_became_of_the_replies_is_told_by_strategy():
     none = {"kept": 0, "replaced": 0, "dropped": 9, "mean_reply_words": None}
     table = fates_by_strategy([{"strategies": {"selective": told}}, {"strategies": {"gold": none}}])
     assert table.rows == [("gold", "0", "0", "9", "-"), ("selective", "3", "1", "0", "4.2")]
+
+
+def test_prompts_whose_replies_were_dropped_come_worst_first():
+    first = {"prompts": {"Often?": {"asked": 8, "dropped": 2}, "In one\nword?": {"asked": 2, "dropped": 2}}}
+    second = {"prompts": {"Often?": {"asked": 2, "dropped": 2}}}
+    table = dropped_by_prompt([first, second, {"strategies": {}}])
+    assert table.rows == [("In one word?", "2", "100%"), ("Often?", "10", "40%")]
 
 
 def test_many_prompts_are_counted_together(corpus):

@@ -184,4 +184,5 @@ def test_what_became_of_the_replies_is_reported(corpus, tmp_path):
     counts = report["strategies"]["self_output"]
     assert [counts[outcome] for outcome in ("kept", "replaced", "dropped")] == [2, 0, 2]
     assert report["filters"]["refusal"]["examples"][0]["reply"].startswith("I'm sorry")
+    assert report["prompts"] == {prompt.text: {"asked": 1, "dropped": 1} for prompt in PROMPTS[1:3]}
     assert os.fspath(tmp_path) not in json.dumps(report)
