@@ -62,6 +62,9 @@ class ModelConfig:
     """Model reference of an instruction-tuned LLM."""
     adapter: dict[str, str | int | float] = field(default_factory=lambda: {"type": "pooled"})
     """The adapter's type (pooled, qformer, stack, convolution, decoder) and its settings."""
+    start: str | None = None
+    """Adapter checkpoint whose trained weights the run begins with: a local folder or a Hugging Face id. What it does
+    not hold, such as LoRA, is drawn from the seed, as all is where this is left out."""
     audio_layers: list[int] | None = None
     """Encoder layers the adapter reads, counted from 1; evenly spaced where left out."""
     paralinguistic_encoder: str = ""

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from speechllm.config import EvaluationConfig, TrainConfig, load_toml
 from speechllm.data.manifest import Utterance
-from speechllm.errors import SpeechLLMError
+from speechllm.errors import SpeechLLMError, did_you_mean
 from speechllm.eval.asking import MODEL
 from speechllm.eval.evaluation import RECOGNISED, RESPONSES, RESULTS, evaluate
 from speechllm.eval.tasks import Task
@@ -37,6 +38,7 @@ def run_arms(
     seeds: Sequence[int] = (0,),
     changes: Sequence[str] = (),
     about: tuple[Sequence[Utterance], Sequence[TargetRecord]] | None = None,
+    start: str | None = None,
 ) -> None:
     """Trains and evaluates; killed and called again, it goes on where it was.
 
@@ -50,21 +52,36 @@ def run_arms(
         seeds: each arm is trained with each of them.
         changes: `KEY=VALUE` each, as for `load_toml`, the same for all arms.
         about: utterances, and records about them on which the speech-text gap is measured.
+        start: name of an arm that was run in `out` before; each seed goes on from where it ended with that seed.
 
     Raises:
-        SpeechLLMError: two arms of one name; a run or an evaluation in `out` was made with other settings.
+        SpeechLLMError: `start` was not run with a seed; two arms of one name; a run or an evaluation in `out` was made
+            with other settings.
     """
     names = [arm.stem for arm in arms]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SpeechLLMError(f"arms of the same name: {', '.join(sorted(twice))}; rename a file")
     configs = [load_toml(arm, TrainConfig, changes) for arm in arms]  # a mistake in the last arm shows at once
     for seed in seeds:
+        if start is not None:
+            begun = _end_of(start, seed, out)
+            configs = [replace(values, model=replace(values.model, start=str(begun))) for values in configs]
         for name, values in zip(names, configs, strict=True):
             run = replace(values, out=out / name / f"seed-{seed}", seed=seed)
             if not _trained(run):
                 train(run)
             for checkpoint in checkpoints(run.out):
                 _evaluate(checkpoint, run.out / EVALUATIONS / checkpoint.name, tasks, out / UNTOUCHED, config, about)
+
+
+def _end_of(arm: str, seed: int, out: Path) -> Path:
+    """The trained checkpoint of an arm that was run before."""
+    trained = out / arm / f"seed-{seed}" / TRAINED
+    if not (trained / "config.json").exists():
+        known = [path.parent.parent.name for path in out.glob(f"*/seed-{seed}/{TRAINED}")]
+        near = did_you_mean(arm, known) if known else ""
+        raise SpeechLLMError(f"{trained}: is not there yet; run the arm {arm} with seed {seed} first{near}")
+    return trained
 
 
 def checkpoints(run: Path) -> list[Path]:
@@ -107,13 +124,21 @@ def _address(checkpoint: Path, config: EvaluationConfig) -> str:
 
 
 def _keep_untouched(evaluated: Path, shared: Path) -> None:
-    """Copies what the LLM said that hears nothing, and what the recogniser heard, aside and renames."""
-    aside = shared.with_name(f".{shared.name}.new")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / RESPONSES).mkdir(parents=True)
-    for path in (evaluated / RESPONSES).iterdir():
-        if not path.name.endswith(f".{MODEL}.jsonl"):
-            shutil.copy(path, aside / RESPONSES)
-    if (evaluated / RECOGNISED).exists():
-        shutil.copy(evaluated / RECOGNISED, aside)
-    aside.rename(shared)
+    """Copies what the LLM said that hears nothing, and what the recogniser heard, aside and renames.
+
+    Where arms run side by side in one folder, the first that was answered is kept.
+    """
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".new-", dir=shared.parent) as made:
+        aside = Path(made) / shared.name
+        (aside / RESPONSES).mkdir(parents=True)
+        for path in (evaluated / RESPONSES).iterdir():
+            if not path.name.endswith(f".{MODEL}.jsonl"):
+                shutil.copy(path, aside / RESPONSES)
+        if (evaluated / RECOGNISED).exists():
+            shutil.copy(evaluated / RECOGNISED, aside)
+        try:
+            aside.rename(shared)
+        except OSError:
+            if not shared.exists():
+                raise

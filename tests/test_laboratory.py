@@ -1,5 +1,6 @@
 """Experiments of several arms: each trained and evaluated at every checkpoint that it kept."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -76,6 +77,35 @@ def test_other_questions_are_asked_to_the_untouched_llm_again(arms, tasks, tmp_p
     laboratory.run_arms(arms[:1], tasks, tmp_path / "out", EVALUATION)
     laboratory.run_arms(arms[1:], tasks, tmp_path / "out", replace(EVALUATION, max_new_tokens=3))
     assert len(list((tmp_path / "out" / laboratory.UNTOUCHED).iterdir())) == 2
+
+
+def test_arms_go_on_from_where_another_ended_with_the_same_seed(arms, tasks, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(SpeechLLMError, match="run the arm frozen with seed 0 first"):
+        laboratory.run_arms(arms[1:], tasks, out, EVALUATION, start="frozen")
+    laboratory.run_arms(arms[:1], tasks, out, EVALUATION, seeds=[0, 1])
+    laboratory.run_arms(arms[1:], tasks, out, EVALUATION, seeds=[0, 1], start="frozen")
+    for seed in (0, 1):
+        told = json.loads((out / "lora" / f"seed-{seed}" / "config.json").read_text(encoding="utf-8"))
+        assert told["model"]["start"] == str(out / "frozen" / f"seed-{seed}" / "checkpoint")
+    with pytest.raises(SpeechLLMError, match=r"first; did you mean .frozen"):
+        laboratory.run_arms(arms[1:], tasks, out, EVALUATION, start="frosen")
+
+
+def test_arms_run_side_by_side_in_one_folder(arms, tasks, tmp_path, monkeypatch):
+    """The second asks the untouched LLM too, and is done before the first."""
+    answer = laboratory.evaluate
+
+    def overtaken(*args):
+        found = answer(*args)
+        monkeypatch.setattr(laboratory, "evaluate", answer)
+        laboratory.run_arms(arms[1:], tasks, tmp_path / "out", EVALUATION)
+        return found
+
+    monkeypatch.setattr(laboratory, "evaluate", overtaken)
+    laboratory.run_arms(arms[:1], tasks, tmp_path / "out", EVALUATION)
+    assert len(list((tmp_path / "out").rglob("results.json"))) == 6
+    assert len(list((tmp_path / "out" / laboratory.UNTOUCHED).iterdir())) == 1
 
 
 def test_arms_of_one_name_are_refused_before_anything_is_trained(arms, tasks, tmp_path):

@@ -12,20 +12,16 @@ crema_d=${2:-}
 sakura=${3:-}
 llm=pypi:smollm2-135m-instruct
 
-others=(sft_full experience_replay self_output_lora on_policy paraphrase selective self_output_cross_entropy)
-others+=(self_output_one_wording minimal_edit stm dropout pseudo_replay weight_decay)
+main=(sft_lora self_output self_output_gated_lora)
+others=(sft self_output_mixed sft_full experience_replay self_output_lora on_policy paraphrase selective)
+others+=(self_output_cross_entropy self_output_one_wording minimal_edit stm dropout pseudo_replay weight_decay)
 [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
 case $setting in
   quick | every)
-    encoder=pypi:whisper-tiny.en size=quick train=240 test=12 forms=3 tokens=64 retention=quick seeds=(0)
-    main=(sft_lora self_output self_output_gated_lora)
-    others=(sft self_output_mixed "${others[@]}")
-    sizes=(--set stages.0.steps=300)
+    encoder=pypi:whisper-tiny.en size=quick train=240 each=1 test=12 warmup=300 forms=3 retention=quick seeds=(0)
     ;;
   all)
-    encoder=pypi:whisper-base size=all train=400 test=16 forms=16 tokens=48 retention=full seeds=(0 1 2)
-    main=(sft_lora self_output self_output_gated_lora) others=(sft self_output_mixed "${others[@]}")
-    sizes=(--set "model.encoder=$encoder")
+    encoder=pypi:whisper-base size=all train=400 each=2 test=16 warmup=400 forms=16 retention=full seeds=(0 1 2)
     ;;
   *)
     echo "run.sh: $setting: say quick, every or all" >&2
@@ -69,14 +65,14 @@ fi
 
 # Each way to write the replies once: NAME, then strategies and settings. Labels answer one question each; the LLM
 # answers whatever it is asked, in 126 wordings, of which 72 ask for a form too, none in the words that are measured.
-# Its replies without the form are left out, so each clip is asked about twice.
+# Its replies without the form are left out.
 targets() {
-  local name=$1 asked=prompts tokens=16 each=1
+  local name=$1 asked=prompts tokens=16 prompts=1
   shift
-  if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48 each=2; fi
+  if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48 prompts=$each; fi
   [ -e "targets/$name.jsonl" ] || speechllm targets generate train.jsonl "targets/$name.jsonl" \
     --prompts "$here/$asked.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
-    --max-new-tokens "$tokens" --per-utterance "$each" --strategies "$@"
+    --max-new-tokens "$tokens" --per-utterance "$prompts" --strategies "$@"
 }
 targets gold gold
 targets self_output self_output
@@ -96,21 +92,19 @@ fi
   --prompts "$here/self_output_prompts.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
   --max-new-tokens 48 --strategies self_output
 
-lab() { # ARM... -- SEED...
+lab() { # ARM... -- OPTION...; the last options are the changes
   local arms=()
   while [ "$1" != -- ]; do
     arms+=("$here/arms/$1.toml")
     shift
   done
   shift
-  local changes=("${sizes[@]}" stages.1.steps=24 stages.1.batch_size=8 save_every=6)
-  [ "${arms[0]##*/}" != warmup_only.toml ] || changes=("${sizes[@]}" save_every=60) # it has one stage
-  speechllm lab run "${arms[@]}" --seeds "$@" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" \
-    --retention "$retention" --max-new-tokens "$tokens" --form-questions "$forms" "${changes[@]}"
+  speechllm lab run "${arms[@]}" --out arms "${asked[@]}" --prompts "$here/prompts.jsonl" --retention "$retention" \
+    --max-new-tokens 48 --form-questions "$forms" "$@" "model.encoder=$encoder"
 }
-lab "${main[@]}" -- "${seeds[@]}"
-if [ "$setting" != quick ]; then
-  lab "${others[@]}" -- 0
-  lab warmup_only -- 0
-fi
+# One warm-up a seed, from which all arms start.
+lab warmup -- --seeds "${seeds[@]}" --set "stages.0.steps=$warmup" save_every=1000
+changes=(--start warmup --set stages.0.steps=24 stages.0.batch_size=8 save_every=6)
+lab "${main[@]}" -- --seeds "${seeds[@]}" "${changes[@]}"
+[ "$setting" = quick ] || lab "${others[@]}" -- "${changes[@]}"
 speechllm lab report arms

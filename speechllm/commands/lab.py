@@ -25,10 +25,13 @@ def lab_run(
     manifest: Path | None = None,
     prompts: Path | None = None,
     targets: Path | None = None,
+    start: str | None = None,
     set: tuple[str, ...] = (),
     config: EvaluationConfig = DEFAULTS,
 ) -> None:
     """Trains every arm with every seed and evaluates each checkpoint that was kept; goes on where it stopped.
+
+    On several devices, call it once for each with arms of its own and the same --out.
 
     Args:
         arms: Training configs (TOML), one an arm; a run goes to OUT/ARM/seed-S, whatever their `out` says.
@@ -39,6 +42,7 @@ def lab_run(
         manifest: Labelled utterances that were not trained on: a task for each prompt.
         prompts: Prompts file; the first prompt of each kind is asked.
         targets: Targets about the manifest: how far is what the LLM predicts after hearing from what it does reading?
+        start: Name of an arm that was run in OUT before: a warm-up, say, which all these go on from, seed by seed.
         set: Changes to the configs of all arms, each KEY=VALUE with VALUE as in TOML.
         config: How to ask.
     """
@@ -50,7 +54,7 @@ def lab_run(
     if not arms:
         raise SpeechLLMError("give at least one arm: a training config (TOML)")
     found = asked_for(tasks, data, manifest, prompts)
-    run_arms(arms, found, out, config, seeds, set, read_about(manifest, targets))
+    run_arms(arms, found, out, config, seeds, set, read_about(manifest, targets), start)
 
 
 def lab_report(folder: Laboratory) -> None:

@@ -18,8 +18,8 @@ MODEL, CEILING, CASCADE, BARE = SYSTEMS = ("model", "ceiling", "cascade", "nothi
 """What is compared on the same questions: who hears; the text LLM with the true description; with the recogniser's
 words; with the question alone."""
 
-BATCH = 64
-"""Questions between two writes."""
+BATCH = 128
+"""Questions between two writes; more than a replier answers at once, so that few of its rows stand empty."""
 
 
 def is_asked(system: str, task: Task) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,18 +72,24 @@ class Ceiling:
 def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
     """Reads `folder`/ARM/seed-S/eval/CHECKPOINT/results.json, as `speechllm lab run` leaves them.
 
+    A run that goes on from another begins with the point at which that one ended.
+
     Raises:
         SpeechLLMError: nothing there is evaluated yet, or a file is broken; names it.
     """
-    courses = []
+    courses: dict[Path, Course] = {}
+    starts: dict[Path, Path] = {}
     ceiling = Ceiling(None, None, None)
     for run in sorted(Path(folder).glob("*/seed-*")):
         found = sorted((run / "eval").glob(f"*/{RESULTS}"))
         if not found:
             continue
-        stages = [int(stage["steps"]) for stage in _read(run / "config.json")["stages"]]
+        told = _read(run / "config.json")
+        stages = [int(stage["steps"]) for stage in told["stages"]]
         points = sorted((_point(path, stages) for path in found), key=lambda point: point.step)
-        courses.append(Course(run.parent.name, int(run.name.removeprefix("seed-")), points, _seconds(run)))
+        courses[run] = Course(run.parent.name, int(run.name.removeprefix("seed-")), points, _seconds(run))
+        if begun := part(told, "model").get("start"):  # OUT/ARM/seed-S/checkpoint, from where `lab run` was called
+            starts[run] = Path(folder, *Path(begun).parts[-3:-1])
         results = _read(found[0])
         ceiling = Ceiling(
             number(part(results, "mean_accuracy").get(CEILING)),
@@ -94,7 +100,17 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
         )
     if not courses:
         raise SpeechLLMError(f"{folder}: holds no ARM/seed-S/eval/*/{RESULTS}; run `speechllm lab run` first")
-    return courses, ceiling
+    return [_whole(run, courses, starts) for run in courses], ceiling
+
+
+def _whole(run: Path, courses: Mapping[Path, Course], starts: Mapping[Path, Path]) -> Course:
+    """A course with the last point of the one that it goes on from."""
+    course = courses[run]
+    if run not in starts or starts[run] not in courses:
+        return course
+    first = _whole(starts[run], courses, starts).points[-1]
+    later = [replace(point, step=first.step + point.step) for point in course.points]
+    return replace(course, points=[first, *later])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -137,16 +137,29 @@ class SpeechLLM(PreTrainedModel):
             SpeechLLMError: the folder is not a checkpoint, or its adapter was trained with another encoder, LLM or
                 prompt template than the ones found; names both sides.
         """
-        path = hub.resolve(str(folder))
-        if not (path / WEIGHTS).is_file():
-            raise SpeechLLMError(
-                f"{path}: is not an adapter checkpoint ({WEIGHTS} is missing); give the folder that training wrote"
-            )
-        config = SpeechLLMConfig.from_pretrained(path)
-        fingerprint.check(path, config)
+        path, config = _checkpoint(folder)
         model = cls._assemble(config, dtype, dtype)
-        model._load_adapter(path / WEIGHTS)
+        model._take_over(path / WEIGHTS)
         return model if device is None else model.to(device)
+
+    def begin_with(self, folder: str | Path) -> None:
+        """Takes over the trained weights of an adapter checkpoint; what it does not hold, such as LoRA, stays as it is.
+
+        Args:
+            folder: local folder or Hugging Face id.
+
+        Raises:
+            SpeechLLMError: the folder is not a checkpoint, was trained with another encoder, LLM or adapter, or holds
+                weights that this model does not train; names both sides.
+        """
+        path, config = _checkpoint(folder)
+        for name in ("encoder", "llm", "adapter", "audio_layers", "paralinguistic_encoder"):
+            theirs, mine = getattr(config, name), getattr(self.config, name)
+            if theirs != mine:
+                raise SpeechLLMError(
+                    f"{path}: was trained with {name} {theirs!r}, this run has {mine!r}; take the same"
+                )
+        self._take_over(path / WEIGHTS, some=True)
 
     def save_pretrained(self, folder: str | Path, **_: Any) -> None:
         """Writes config, trainable weights and the fingerprint of the frozen parts; see `export.write_checkpoint`."""
@@ -167,13 +180,21 @@ class SpeechLLM(PreTrainedModel):
         """The trainable tensors by name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
 
-    def _load_adapter(self, file: Path) -> None:
+    def _take_over(self, file: Path, some: bool = False) -> None:
+        """Loads all trainable tensors, or `some`: those that the file holds."""
         try:
             weights = load_file(file)
         except (OSError, SafetensorError) as error:
             raise SpeechLLMError(f"{file}: is damaged ({error}); copy the checkpoint again") from error
         mine = self.adapter_state()
+        if some:
+            mine = {name: tensor for name, tensor in mine.items() if name in weights}
         wrong = sorted(set(mine) ^ set(weights)) or [n for n in mine if mine[n].shape != weights[n].shape]
+        if wrong and some:
+            raise SpeechLLMError(
+                f"{file}: holds {wrong[0]!r}, which this run does not train in that shape; give it the model.lora,"
+                " model.encoder_lora and model.train_llm that the checkpoint was trained with"
+            )
         if wrong:
             raise SpeechLLMError(f"{file}: does not fit the adapter that config.json describes; first at {wrong[0]!r}")
         with torch.no_grad():
@@ -380,6 +401,18 @@ class SpeechLLM(PreTrainedModel):
         with self._hearing(input_ids):
             reply = self.language_model.generate(inputs_embeds=embeddings, attention_mask=attention_mask, **kwargs)
         return torch.cat([input_ids, reply], dim=1)
+
+
+def _checkpoint(folder: str | Path) -> tuple[Path, SpeechLLMConfig]:
+    """Where an adapter checkpoint lies and what it says of itself, its frozen parts being those it was trained with."""
+    path = hub.resolve(str(folder))
+    if not (path / WEIGHTS).is_file():
+        raise SpeechLLMError(
+            f"{path}: is not an adapter checkpoint ({WEIGHTS} is missing); give the folder that training wrote"
+        )
+    config = SpeechLLMConfig.from_pretrained(path)
+    fingerprint.check(path, config)
+    return path, config
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from typing import Any
 
 from speechllm.config import TrainConfig
 from speechllm.errors import SpeechLLMError, did_you_mean
+from speechllm.models.modeling import WEIGHTS
 
 Identity = dict[str, str]
 """Dotted keys of a config (`stages.0.learning_rate`), and `data.manifest.sha256` and the like, to their values."""
@@ -39,6 +40,8 @@ def identity(config: TrainConfig) -> Identity:
         for name, file in (("manifest", source.manifest), ("targets", source.targets)):
             if file is not None and file.exists():
                 flat[f"{where}.{name}.sha256"] = hashlib.sha256(file.read_bytes()).hexdigest()
+    if config.model.start is not None and (weights := Path(config.model.start) / WEIGHTS).exists():
+        flat["model.start.sha256"] = hashlib.sha256(weights.read_bytes()).hexdigest()
     if config.data.augmentation is not None and config.data.augmentation.exists():
         flat["data.augmentation.sha256"] = hashlib.sha256(config.data.augmentation.read_bytes()).hexdigest()
     return flat

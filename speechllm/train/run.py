@@ -54,7 +54,7 @@ class Run:
 
 
 def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
-    """The model with a fresh adapter drawn from the seed, and its processor."""
+    """The model with an adapter drawn from the seed or begun with a checkpoint's, and its processor."""
     if (config.model.lora or config.model.train_llm) and (config.model.shard or config.model.compile):
         raise SpeechLLMError(
             "model.lora and model.train_llm do not go with model.shard and model.compile: leave one out"
@@ -88,6 +88,8 @@ def build(config: TrainConfig) -> tuple[SpeechLLM, SpeechLLMProcessor]:
         encoder_lora=asdict(config.model.encoder_lora) if config.model.encoder_lora else None,
         train_llm=config.model.train_llm,
     )
+    if config.model.start is not None:
+        model.begin_with(config.model.start)
     return model, SpeechLLMProcessor.for_config(model.config)
 
 
@@ -134,7 +136,10 @@ def prepare(
     ]
     context.model.config.system_prompt = common_system_prompt(examples)
     projector = context.model.multi_modal_projector
-    if type(projector).calibrate is not Adapter.calibrate:  # unreduced states of so many clips would fill the memory
+    fresh = config.model.start is None
+    if (
+        fresh and type(projector).calibrate is not Adapter.calibrate
+    ):  # unreduced states of so many clips would fill the memory
         some = [Example(u) for u in utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]]
         with torch.no_grad():
             projector.calibrate(*context.audio.get([e.utterance for e in context.audio.sound(some, [], tally)]))

@@ -66,6 +66,19 @@ def test_points_stand_at_their_steps_in_the_order_of_training(laboratory):
     assert [point.changed for point in courses[1].points] == [0, 0.5, 0.75]
 
 
+def test_a_run_that_goes_on_from_another_begins_where_that_ended(laboratory):
+    write_run(laboratory, "warmup", 1, {"checkpoint": results(0.4, 0.9, 16)})
+    run = write_run(laboratory, "lora", 1, {"checkpoint": results(0.7, 0.3, 4)})
+    told = json.loads((run / "config.json").read_text(encoding="utf-8"))
+    told["model"] = {"start": "somewhere/else/warmup/seed-1/checkpoint"}
+    (run / "config.json").write_text(json.dumps(told), encoding="utf-8")
+    courses = {(course.arm, course.seed): course for course in read_courses(laboratory)[0]}
+    assert [(point.step, point.skill) for point in courses["lora", 1].points] == [(340, 0.4), (680, 0.7)]
+    assert [point.step for point in courses["warmup", 1].points] == [340]
+    (example,) = examples(courses["lora", 1])
+    assert [step for step, _ in example["replies"]] == [340, 680]
+
+
 def test_a_row_is_the_end_of_training_over_the_seeds(laboratory):
     rows = arm_rows(*read_courses(laboratory))
     assert [(row["arm"], row["seeds"]) for row in rows[1:]] == [("self_output", "1"), ("sft", "2")]
