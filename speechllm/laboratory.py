@@ -17,7 +17,7 @@ from pathlib import Path
 from speechllm.config import EvaluationConfig, TrainConfig, load_toml
 from speechllm.data.manifest import Utterance
 from speechllm.errors import SpeechLLMError, did_you_mean
-from speechllm.eval.asking import MODEL
+from speechllm.eval.asking import CEILING, MODEL
 from speechllm.eval.evaluation import RECOGNISED, RESPONSES, RESULTS, evaluate
 from speechllm.eval.tasks import Task
 from speechllm.targets.records import TargetRecord
@@ -111,7 +111,7 @@ def _evaluate(
     # `evaluate` asks only what no file answers, and refuses files that answer other questions.
     if shared.exists():
         shutil.copytree(shared, out, dirs_exist_ok=True)
-    evaluate(str(checkpoint), tasks, out, config, about)
+    evaluate(str(checkpoint), tasks, out, config, about, (MODEL, CEILING))
     if not shared.exists():
         _keep_untouched(out, shared)
 

@@ -66,10 +66,12 @@ def evaluate(
     out: Path,
     config: EvaluationConfig,
     targets: tuple[Sequence[Utterance], Sequence[TargetRecord]] | None = None,
+    systems: Sequence[str] = SYSTEMS,
 ) -> Evaluated:
     """Asks first and scores after; killed and called again, it goes on where it was.
 
-    With `targets`, utterances and the records about them, the speech-text gap is measured too.
+    With `targets`, utterances and the records about them, the speech-text gap is measured too. `systems` are those of
+    SYSTEMS that are asked.
 
     Writes `out`/responses/TASK.SYSTEM.jsonl, a line a reply, and `out`/results.json and answers.json. Replies to tasks
     of benchmarks with a scorer go to `out`/official too, and their scores under `benchmarks` of the results.
@@ -87,7 +89,7 @@ def evaluate(
     broken = broken_clips(tasks)
     tasks = recognised(tasks, model.config.encoder, model.device, out / RECOGNISED, broken)
     hears, reads = UnlessBroken(SpeechReplier(model, processor), broken), UntouchedReplier(model, processor.tokenizer)
-    repliers: dict[str, Replier] = {s: hears if s == MODEL else reads for s in SYSTEMS}
+    repliers: dict[str, Replier] = {s: hears if s == MODEL else reads for s in systems}
     answered = _ask(tasks, repliers, out, config, model.config.transcript)
     results = _scores(answered, out, judge) | told_broken(tasks, broken)
     if targets is not None:

@@ -22,6 +22,9 @@ from speechllm.targets.filters import refuses
 _UNTOUCHED: dict[tuple[Any, ...], Sequence[Reply]] = {}
 """What an untouched LLM replied to the instructions: one process compares many checkpoints with it."""
 
+TOGETHER = 8
+"""Instructions whose logits are compared at once."""
+
 WINDOW = 512
 """Tokens of the passage that are read at once."""
 
@@ -83,13 +86,15 @@ def _compare(
 ) -> dict[str, float]:
     """Logits of both on the same tokens: the instruction and what the untouched LLM replies to it."""
     difference, divergence, tokens = 0.0, 0.0, 0
-    for conversation, reply in zip(progress.track(conversations, "compare logits"), replies, strict=True):
-        batch = processor.tokenise([conversation], [[]], [reply.text], [reply.finish_reason == "stop"])
-        ids = batch["input_ids"].to(model.device)
-        mine, theirs = (llm(input_ids=ids).logits[0].float() for llm in (model, untouched))
-        difference = max(difference, float((mine - theirs).abs().max()))
-        rows = (batch["labels"][0, 1:] != -100).to(ids.device)
-        log_p, log_q = theirs[:-1][rows].log_softmax(-1), mine[:-1][rows].log_softmax(-1)
+    for at in progress.track(range(0, len(replies), TOGETHER), "compare logits"):
+        asked, said = conversations[at : at + TOGETHER], replies[at : at + TOGETHER]
+        ended = [reply.finish_reason == "stop" for reply in said]
+        batch = processor.tokenise(asked, [[]] * len(asked), [reply.text for reply in said], ended).to(model.device)
+        inputs = {key: batch[key] for key in ("input_ids", "attention_mask")}
+        mine, theirs = (llm(**inputs).logits.float() for llm in (model, untouched))
+        real, rows = inputs["attention_mask"].bool(), batch["labels"][:, 1:] != -100
+        difference = max(difference, float((mine[real] - theirs[real]).abs().max()))
+        log_p, log_q = theirs[:, :-1][rows].log_softmax(-1), mine[:, :-1][rows].log_softmax(-1)
         divergence += float((log_p.exp() * (log_p - log_q)).sum())
         tokens += int(rows.sum())
     return {"max_abs_logit_difference": difference, "kl": divergence / max(tokens, 1)}

@@ -26,7 +26,7 @@ def test_nothing_is_lost_of_a_frozen_llm(model, processor, size, monkeypatch):
         assert found[name]["model"] == found[name]["untouched"]
 
 
-def test_what_is_lost_is_seen(model, processor):
+def test_what_is_lost_is_seen(model, processor, monkeypatch):
     changed = copy.deepcopy(model)
     with torch.no_grad():
         for weight in changed.language_model.parameters():
@@ -35,6 +35,11 @@ def test_what_is_lost_is_seen(model, processor):
     assert found["max_abs_logit_difference"] > 0
     assert found["kl"] > 0
     assert found["identical_replies"] < found["n"]
+    monkeypatch.setattr(retention, "TOGETHER", 1)
+    alone = text_retention(changed, processor, max_new_tokens=6)
+    assert [alone[k] for k in ("kl", "max_abs_logit_difference")] == pytest.approx(
+        [found[k] for k in ("kl", "max_abs_logit_difference")], rel=1e-4
+    )
 
 
 def test_perplexity_is_that_of_the_token_losses(model, processor):
