@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import torch
@@ -35,6 +35,10 @@ class Clips:
                 heard = torch.cat([next(of_windows) for _ in several])
                 self._kept[key] = ([window.shape[-1] for window in several], heard)
         return [[self._kept[_key(part)] for part in several] for several in parts]
+
+    def keys(self, messages: Sequence[Message]) -> Hashable:
+        """Equal for conversations in which the same is heard."""
+        return tuple(_key(part) for part in audio_parts(messages))
 
 
 def _key(part: dict[str, Any]) -> Any:

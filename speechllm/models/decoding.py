@@ -2,13 +2,13 @@
 
 Four things make the difference: prompts of similar length run together, longest first; a reply that has ended leaves
 the batch at once and the next prompt takes its place (iteration-level scheduling, Orca, OSDI 2022); the keys and values
-are written into room set aside for them instead of being copied at every token; and the part that all prompts begin
-with, system prompt and template, is read once.
+are written into room set aside for them instead of being copied at every token; and what prompts begin with alike is
+read once: system prompt and template of all, and where several are about the same audio, the audio too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +22,9 @@ from speechllm.models.prefix import cached
 
 REFILL = 0.25
 """Share of the batch that must have ended before the next prompts are read: reading a few at a time costs as much."""
+
+SHARED = 0.5
+"""Openings a prompt above which they are not worth reading apart."""
 
 WORTH_PACKING = 16
 """Prompts from which packing the weights costs less than it saves."""
@@ -115,6 +118,17 @@ class _Row:
     written: list[int]
 
 
+@dataclass
+class _Openings:
+    """What prompts begin with, read already; a row may be the beginning of many prompts."""
+
+    cache: RoomyCache
+    lengths: torch.Tensor
+    """Tokens of each row; all end together."""
+    of: list[int]
+    """For each prompt, its row."""
+
+
 def supports_fast_decoding(model: Any) -> bool:
     """Whether the model's cache is plain keys and values of full attention, which rows can join and leave."""
     config = model.config.get_text_config()
@@ -140,7 +154,8 @@ class Decoder:
         stops: ids that end a reply.
         batch_size: replies in the making at any time.
         read: how prompts are read; default: by the model, as they are.
-        placeholder: an id that stands for other things in other prompts; what prompts share ends before it.
+        placeholder: an id that stands for audio; what prompts about different audio share ends before it.
+        audio: for each prompt, what its placeholders stand for; those of equal ones are the same.
     """
 
     def __init__(
@@ -150,10 +165,12 @@ class Decoder:
         batch_size: int,
         read: Read | None = None,
         placeholder: int | None = None,
+        audio: Sequence[Hashable] = (),
     ) -> None:
         self._model = model
         self._reads = read or (lambda numbers, **inputs: model(**inputs))
         self._placeholder = placeholder
+        self._audio = audio
         self._stops = set(stops)
         self._batch_size = batch_size
         self._layers = model.config.get_text_config().num_hidden_layers
@@ -189,8 +206,11 @@ class Decoder:
     ) -> list[list[int]]:
         self._choose = choose
         self._limit = max_new_tokens
-        self._prefix = _common_prefix(prompts, self._placeholder) if len(prompts) > 1 else 0
-        self._prefix_cache = self._read_prefix(prompts[0][: self._prefix]) if self._prefix else None
+        self._prefix = None
+        shared = _common_prefix(prompts, self._placeholder) if len(prompts) > 1 else 0
+        if shared:
+            _, read = self._extend([], [list(prompts[0][:shared])], None)
+            self._prefix = _Openings(read, torch.tensor([shared], device=self._model.device), [0])
         waiting = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
         replies: dict[int, list[int]] = {}
         rows: list[_Row] = []
@@ -218,50 +238,78 @@ class Decoder:
                     cache = RoomyCache(self._layers)
         return [replies[i] for i in range(len(prompts))]
 
-    def _read_prefix(self, ids: Sequence[int]) -> RoomyCache:
-        cache = RoomyCache(self._layers)
-        self._model(
-            input_ids=torch.tensor([list(ids)], device=self._model.device),
-            logits_to_keep=1,
-            **cached(self._model, cache),
-        )
-        return cache
-
     def _read(self, prompts: dict[int, Sequence[int]]) -> tuple[list[_Row], RoomyCache]:
-        """Reads prompts, left-padded after the shared prefix, and writes the first token of each reply."""
-        rests = [list(ids[self._prefix :]) for ids in prompts.values()]
-        longest = max(map(len, rests))
+        """Reads prompts after what they have in common, and writes the first token of each reply."""
+        numbers, ids = list(prompts), list(prompts.values())
+        openings = self._by_audio(numbers, ids) or self._of_all(len(ids))
+        begun = [0] * len(ids) if openings is None else openings.lengths[openings.of].tolist()
+        rests = [list(row[length:]) for row, length in zip(ids, begun, strict=True)]
+        logits, cache = self._extend(numbers, rests, openings)
+        first = self._choose(logits)
+        rows = [_Row(i, len(prompts[i]), [token]) for i, token in zip(numbers, first.tolist(), strict=True)]
+        return rows, cache
+
+    def _of_all(self, count: int) -> _Openings | None:
+        """The part that all prompts begin with, before any audio."""
+        if self._prefix is None:
+            return None
+        return _Openings(self._prefix.cache, self._prefix.lengths, [0] * count)
+
+    def _by_audio(self, numbers: list[int], ids: list[Sequence[int]]) -> _Openings | None:
+        """What prompts about the same audio begin with; None where few are, or where audio comes after it."""
+        groups: dict[Hashable, list[int]] = {}
+        for at, number in enumerate(numbers):
+            groups.setdefault(self._audio[number] if self._audio else number, []).append(at)
+        if len(groups) > len(numbers) * SHARED:
+            return None
+        lengths = {key: _common_prefix([ids[at] for at in mine]) for key, mine in groups.items()}
+        if any(self._placeholder in ids[at][lengths[key] :] for key, mine in groups.items() for at in mine):
+            return None
+        firsts = [mine[0] for mine in groups.values()]
+        rows = [list(ids[at][: lengths[key]]) for key, (at, *_) in groups.items()]
+        _, cache = self._extend([numbers[at] for at in firsts], rows, None)
+        of = {at: row for row, mine in enumerate(groups.values()) for at in mine}
         device = self._model.device
-        padding = torch.tensor([longest - len(rest) for rest in rests], device=device)
-        ids = torch.tensor([[0] * (longest - len(rest)) + rest for rest in rests], device=device)
+        return _Openings(cache, torch.tensor(list(map(len, rows)), device=device), [of[at] for at in range(len(ids))])
+
+    def _extend(
+        self, numbers: list[int], rows: list[list[int]], openings: _Openings | None
+    ) -> tuple[torch.Tensor, RoomyCache]:
+        """Reads rows of tokens, each after its opening; returns the logits that follow and what the cache then holds.
+
+        Rows are padded on the left, and so their openings are moved up to where each of them begins.
+        """
+        longest = max(map(len, rows))
+        device = self._model.device
+        padding = torch.tensor([longest - len(row) for row in rows], device=device)
+        ids = torch.tensor([[0] * (longest - len(row)) + row for row in rows], device=device)
         at = torch.arange(longest, device=device)
         real = at[None, :] >= padding[:, None]
         visible = real[:, None, :] & (at[None, :] <= at[:, None])[None]  # (rows, queries, keys)
         # A padded query sees itself alone, so that no row of the softmax is empty.
         visible |= torch.eye(longest, dtype=torch.bool, device=device)[None]
-        cache = RoomyCache(self._layers)
-        if self._prefix_cache is not None:
-            for layer, read in zip(cache.layers, self._prefix_cache.layers, strict=True):
-                k, v = (t[:, :, : self._prefix].expand(len(rests), -1, -1, -1) for t in (read.keys, read.values))
-                layer.update(k, v)
-            visible = torch.nn.functional.pad(visible, (self._prefix, 0), value=True)
+        positions = (at[None, :] - padding[:, None]).clamp(min=0)
+        cache, width = RoomyCache(self._layers), 0
+        if openings is not None:
+            of, width = torch.tensor(openings.of, device=device), openings.cache.get_seq_length()
+            for layer, read in zip(cache.layers, openings.cache.layers, strict=True):
+                layer.update(read.keys[of, :, :width], read.values[of, :, :width])
+            begun = openings.lengths[of]
+            before = torch.arange(width, device=device)[None, :] >= width - begun[:, None]
+            visible = torch.cat([before[:, None, :].expand(-1, longest, -1), visible], -1)
+            positions = positions + begun[:, None]
         out = self._reads(
-            list(prompts),
+            numbers,
             input_ids=ids,
             attention_mask=visible[:, None],
-            position_ids=(at[None, :] - padding[:, None]).clamp(min=0) + self._prefix,
+            position_ids=positions,
             use_cache=True,
             logits_to_keep=1,
             **cached(self._model, cache),
         )
-        if self._prefix:  # the rows' own positions end together; the prefix moves up to where each of them begins
-            _close_gaps(cache, padding, self._prefix)
-        first = self._choose(out.logits[:, -1])
-        rows = [
-            _Row(i, self._prefix + len(rest), [token])
-            for i, rest, token in zip(prompts, rests, first.tolist(), strict=True)
-        ]
-        return rows, cache
+        if width:
+            _close_gaps(cache, padding, width)
+        return out.logits[:, -1], cache
 
     def _join(self, cache: RoomyCache, rows: list[_Row], new: list[_Row], new_cache: RoomyCache) -> RoomyCache:
         if not rows:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -201,6 +201,7 @@ class SpeechReplier:
         order = [number for chosen, _ in chunks for number in chosen]
         prompts: list[list[int]] = []
         heard: list[torch.Tensor] = []
+        audio: list[Hashable] = []
         for _, conversations in chunks:
             sounds = clips.hear(conversations)
             frames = [[frames for frames, _ in parts] for parts in sounds]
@@ -208,13 +209,16 @@ class SpeechReplier:
             rows = zip(inputs["input_ids"], inputs["attention_mask"], strict=True)
             prompts += [row[real.bool()].tolist() for row, real in rows]
             heard += [torch.cat([nothing, *(vectors for _, vectors in parts)]) for parts in sounds]
+            audio += [clips.keys(messages) for messages in conversations]
 
         _check_context(self._model.language_model, prompts, sampling)
 
         def read(numbers: list[int], input_ids: torch.Tensor, **kwargs: Any) -> Any:
-            return self._model.read(input_ids, torch.cat([heard[k] for k in numbers]), **kwargs)
+            audio_here = bool((input_ids == placeholder).any())
+            vectors = torch.cat([heard[k] for k in numbers]) if audio_here else nothing
+            return self._model.read(input_ids, vectors, **kwargs)
 
-        decode = Decoder(self._model.language_model, stops, self._batch_size, read, placeholder)
+        decode = Decoder(self._model.language_model, stops, self._batch_size, read, placeholder, audio)
         drawn = {"temperature": sampling.temperature, "top_p": sampling.top_p}
         replies = decode(prompts, max_new_tokens=sampling.max_new_tokens, finished=finished, **drawn)
         return dict(zip(order, replies, strict=True))

@@ -46,6 +46,70 @@ def test_greedy_replies_are_those_of_generate(model, prefix, rests, batch_size, 
     assert written == [plain(model, ids, stops, limit) for ids in prompts]
 
 
+@pytest.fixture(scope="module")
+def sensitive():
+    """Large weights, so that what it writes depends on every token and on where it stands."""
+    torch.manual_seed(0)
+    size = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "vocab_size": 356}
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2}
+    return LlamaForCausalLM(LlamaConfig(**size, **heads, initializer_range=0.3)).eval()
+
+
+AUDIO = 2
+"""Stands for vectors."""
+
+
+def hearing(model, sounds, asked):
+    """Reads prompts in which placeholders stand for the vectors (N, D) of a prompt's sound; notes how much is read."""
+
+    def read(numbers, input_ids, **kwargs):
+        embeddings = model.get_input_embeddings()(input_ids)
+        places = input_ids == AUDIO
+        asked.append(input_ids.numel())
+        if places.any():
+            embeddings = embeddings.masked_scatter(places[..., None], torch.cat([sounds[k] for k in numbers]))
+        return model(inputs_embeds=embeddings, **kwargs)
+
+    return read
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    clips=st.lists(st.tuples(tokens, st.integers(1, 5), tokens), min_size=1, max_size=4),
+    asked=st.lists(st.tuples(st.integers(0, 3), tokens), min_size=1, max_size=12),
+    audio_last=st.booleans(),
+    batch_size=st.integers(1, 8),
+)
+def test_prompts_about_the_same_audio_are_answered_as_if_read_alone(sensitive, clips, asked, audio_last, batch_size):
+    """Whatever stands before and after the audio, however long it is, and however many prompts are about each."""
+    generator = torch.Generator().manual_seed(0)
+    width = sensitive.config.hidden_size
+    vectors = [0.3 * torch.randn(n, width, generator=generator) for _, n, _ in clips]
+    about = [k % len(clips) for k, _ in asked]
+    prompts = []
+    for k, (_, question) in zip(about, asked, strict=True):
+        before, n, after = clips[k]
+        prompts.append([*question, *before, *[AUDIO] * n] if audio_last else [*before, *[AUDIO] * n, *after, *question])
+    sounds = [vectors[k] for k in about]
+    decode = Decoder(sensitive, [1], batch_size, hearing(sensitive, sounds, []), AUDIO, about)
+    written = decode(prompts, max_new_tokens=6)
+    for ids, sound, reply in zip(prompts, sounds, written, strict=True):
+        embeddings = sensitive.get_input_embeddings()(torch.tensor([ids]))
+        embeddings = embeddings.masked_scatter((torch.tensor([ids]) == AUDIO)[..., None], sound)
+        out = sensitive.generate(
+            inputs_embeds=embeddings, max_new_tokens=6, do_sample=False, eos_token_id=[1], pad_token_id=0
+        )
+        assert reply == out[0].tolist()
+
+
+def test_audio_that_many_prompts_are_about_is_read_once(model):
+    sounds = [torch.randn(40, model.config.hidden_size)] * 8
+    prompts = [[5, 6, *[AUDIO] * 40, 7, 10 + k] for k in range(8)]
+    asked: list[int] = []
+    Decoder(model, [1], 8, hearing(model, sounds, asked), AUDIO, ["clip"] * 8)(prompts, max_new_tokens=1)
+    assert sum(asked) < 2 * len(prompts[0])
+
+
 def test_rows_leave_and_others_join(model):
     """With a quarter of the ids ending a reply, most replies end early, and every refill is of another length."""
     generator = torch.Generator().manual_seed(0)
