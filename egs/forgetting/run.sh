@@ -18,10 +18,11 @@ others+=(self_output_cross_entropy self_output_one_wording minimal_edit stm drop
 [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
 case $setting in
   quick | every)
-    encoder=pypi:whisper-tiny.en size=quick train=240 each=1 test=12 warmup=300 forms=3 retention=quick seeds=(0)
+    encoder=pypi:whisper-tiny.en size=quick train=200 each=1 test=10 warmup=300 steps=20 forms=2 retention=quick seeds=(0)
     ;;
   all)
-    encoder=pypi:whisper-base size=all train=400 each=2 test=16 warmup=400 forms=16 retention=full seeds=(0 1 2)
+    encoder=pypi:whisper-base size=all train=400 each=2 test=16 warmup=400 steps=24 forms=16 retention=full
+    seeds=(0 1 2)
     ;;
   *)
     echo "run.sh: $setting: say quick, every or all" >&2
@@ -104,7 +105,7 @@ lab() { # ARM... -- OPTION...; the last options are the changes
 }
 # One warm-up a seed, from which all arms start.
 lab warmup -- --seeds "${seeds[@]}" --set "stages.0.steps=$warmup" save_every=1000
-changes=(--start warmup --set stages.0.steps=24 stages.0.batch_size=8 save_every=6)
+changes=(--start warmup --set "stages.0.steps=$steps" stages.0.batch_size=8 "save_every=$((steps / 4))")
 lab "${main[@]}" -- --seeds "${seeds[@]}" "${changes[@]}"
 [ "$setting" = quick ] || lab "${others[@]}" -- "${changes[@]}"
 speechllm lab report arms
