@@ -6,11 +6,16 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 import speechllm  # noqa: F401
 from speechllm.config import TrainConfig, parse_config
 from speechllm.testing.corpus import TinyCorpus, tiny_corpus
 from speechllm.testing.tiny import tiny_llm, tiny_whisper
+
+# How long an example takes says more about the machine than about the code.
+settings.register_profile("speechllm", deadline=None)
+settings.load_profile("speechllm")
 
 THREADS = torch.get_num_threads()
 
