@@ -187,8 +187,8 @@ def test_32_clips_are_driven_to_the_floor(adapter, llm, name, clips, warmed_up):
     before = right(context, examples)
     assert before < 24, "so far it guesses"
     stage = StageConfig(steps=1, prompts=prompts, **OBJECTIVES_AND_TERMS[name])
-    # Weights of a model, the LLM's or the decoder's, take smaller steps than fresh ones: at 0.01 they collapse. So does a
-    # Q-Former on some processors.
+    # Weights of a model, the LLM's or the decoder's, take smaller steps than fresh ones: at 0.01 they collapse. So
+    # does a Q-Former on some processors.
     steps, rate = (60, 0.003) if llm == "full" or adapter in ("decoder", "qformer") else (45, 0.01)
     steps = 100 if name in ("on_policy", "contrastive_kl") else steps  # which teach more slowly
     if name == "grpo":  # a few samples tell little: at 0.01 some adapters end with one answer to all
