@@ -136,10 +136,8 @@ def prepare(
     ]
     context.model.config.system_prompt = common_system_prompt(examples)
     projector = context.model.multi_modal_projector
-    fresh = config.model.start is None
-    if (
-        fresh and type(projector).calibrate is not Adapter.calibrate
-    ):  # unreduced states of so many clips would fill the memory
+    if config.model.start is None and type(projector).calibrate is not Adapter.calibrate:
+        # Of some clips: the unreduced states of all would fill the memory.
         some = [Example(u) for u in utterances[:: max(1, -(-len(utterances) // CALIBRATION_CLIPS))]]
         with torch.no_grad():
             projector.calibrate(*context.audio.get([e.utterance for e in context.audio.sound(some, [], tally)]))
