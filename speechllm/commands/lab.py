@@ -61,7 +61,7 @@ def lab_report(folder: Laboratory) -> None:
     """Draws skill against forgetting from DIR, where `lab run` left its evaluations, and writes the table.
 
     Args:
-        folder: Folder of the experiment; lab.html and lab.md are written there.
+        folder: Folder of the experiment; lab.html, lab.md, against.png and curves.png are written there.
     """
     from speechllm.eval.lab_report import write_lab_report
 

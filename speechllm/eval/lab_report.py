@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable, Sequence
 from importlib import resources
 from pathlib import Path
@@ -17,7 +18,9 @@ from matplotlib.figure import Figure
 from speechllm.data.jsonl import written_aside
 from speechllm.eval.lab import Ceiling, Course, Point, arm_rows, examples, read_courses, task_rows
 
-PAGE, TABLE = "lab.html", "lab.md"
+PAGE, TABLE, AGAINST, CURVES = "lab.html", "lab.md", "against.png", "curves.png"
+
+CURVES_A_ROW = 5
 
 Measure = Callable[[Point], float | None]
 
@@ -39,24 +42,30 @@ MEASURES: tuple[tuple[str, Measure, Callable[[Ceiling], float | None]], ...] = (
 """What may be lost, of a checkpoint and of the untouched LLM: horizontal axes. What was not measured is left out."""
 
 
-def write_lab_report(folder: Path) -> tuple[Path, Path]:
-    """Reads what `speechllm lab run` left in `folder`; writes and returns `folder`/lab.html and `folder`/lab.md.
+def write_lab_report(folder: Path) -> list[Path]:
+    """Reads what `speechllm lab run` left in `folder`; writes the page, its tables and its figures there.
+
+    Returns:
+        The paths: lab.html, lab.md, against.png and curves.png.
 
     Raises:
         SpeechLLMError: nothing there is evaluated yet, or a file is broken; names it.
     """
     courses, ceiling = read_courses(folder)
     tables = [arm_rows(courses, ceiling), task_rows(courses, ceiling)]
-    figures = [_svg(_against(courses, ceiling)), *(_svg(_over_steps(c)) for c in _first_seeds(courses))]
+    figures = {AGAINST: _against(courses, ceiling), CURVES: _over_steps(_first_seeds(courses))}
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         resources.files("speechllm.eval").joinpath("lab.html.jinja").read_text(encoding="utf-8")
     )
     shown = [(course.arm, examples(course)) for course in _first_seeds(courses)]
     with written_aside(folder / PAGE) as file:
-        file.write(template.render(tables=tables, against=figures[0], curves=figures[1:], examples=shown))
+        drawn = {name.removesuffix(".png"): _svg(figure) for name, figure in figures.items()}
+        file.write(template.render(tables=tables, examples=shown, **drawn))
     with written_aside(folder / TABLE) as file:
         file.write("\n".join(map(markdown, tables)))
-    return folder / PAGE, folder / TABLE
+    for name, figure in figures.items():
+        figure.savefig(folder / name, metadata={"Software": None})
+    return [folder / name for name in (PAGE, TABLE, *figures)]
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:
@@ -77,11 +86,13 @@ def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
     """Accuracy upwards, what is lost to the right; a line for each run, its end marked: up and left is good."""
     points = [point for course in courses for point in course.points]
     measured = [m for m in MEASURES if any(m[1](point) is not None for point in points)]
-    figure = Figure(figsize=(5 * max(len(measured), 1) + 2, 5), layout="constrained")
+    across = 1 if len(measured) < 2 else 2
+    down = max(1, math.ceil(len(measured) / across))
+    figure = Figure(figsize=(4.2 * across + 2, 3.6 * down), layout="constrained")
     colours = matplotlib.colormaps["tab20"]
     arms = list(dict.fromkeys(course.arm for course in courses))
     lines: dict[str, Artist] = {}
-    panels = figure.subplots(1, max(len(measured), 1), sharey=True, squeeze=False)[0]
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).flat
     for axes, (name, measure, untouched) in zip(panels, measured, strict=False):
         for course in courses:
             pairs = [(measure(point), point.skill) for point in course.points]
@@ -96,29 +107,35 @@ def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
         if (at := untouched(ceiling)) is not None:
             axes.axvline(at, color="grey", linewidth=0.8, linestyle="--")
         _bare(axes, name)
-    panels[0].set_ylabel("accuracy of what is heard (%)")
+    for axes in panels[len(measured) :]:
+        axes.set_axis_off()
+    figure.supylabel("accuracy of what is heard (%)", fontsize=9)
     figure.legend(list(lines.values()), list(lines), loc="outside right upper", fontsize=8, frameon=False)
     return figure
 
 
-def _over_steps(course: Course) -> Figure:
-    """One run: skill, JSON and rules over the steps."""
-    figure = Figure(figsize=(3.6, 2.8), layout="constrained")
-    axes = figure.subplots()
+def _over_steps(courses: Sequence[Course]) -> Figure:
+    """Skill, JSON and rules over the steps, a panel for each run of several points, or for each where none has them."""
+    courses = [course for course in courses if len(course.points) > 1] or courses
+    across = min(len(courses), CURVES_A_ROW)
+    down = math.ceil(len(courses) / across)
+    figure = Figure(figsize=(2.8 * across, 2.4 * down + 0.3), layout="constrained")
     curves: tuple[tuple[str, Measure], ...] = (
         ("accuracy", lambda p: p.skill),
         ("JSON", lambda p: p.json),
         ("rules", lambda p: p.followed),
     )
-    for name, measure in curves:
-        known = [(point.step, 100 * value) for point in course.points if (value := measure(point)) is not None]
-        if known:
-            axes.plot(*zip(*known, strict=True), marker=".", label=name)
-    axes.set_ylim(-3, 103)
-    axes.set_title(course.arm, fontsize=10)
-    _bare(axes, "steps")
-    if axes.lines:
-        axes.legend(fontsize=8, frameon=False)
+    panels = figure.subplots(down, across, sharey=True, squeeze=False).flat
+    for axes, course in zip(panels, courses, strict=False):
+        for name, measure in curves:
+            known = [(point.step, 100 * value) for point in course.points if (value := measure(point)) is not None]
+            axes.plot([x for x, _ in known], [y for _, y in known], marker=".", label=name)
+        axes.set_ylim(-3, 103)
+        axes.set_title(course.arm, fontsize=10)
+        _bare(axes, "steps")
+    for axes in panels[len(courses) :]:
+        axes.set_axis_off()
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", fontsize=8, frameon=False, ncols=3)
     return figure
 
 

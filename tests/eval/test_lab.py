@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import matplotlib.image
 import pytest
 
 from speechllm.errors import SpeechLLMError
@@ -117,9 +118,13 @@ def test_the_same_question_is_shown_at_each_checkpoint(laboratory):
 
 
 def test_the_page_shows_every_arm_and_escapes_replies(laboratory):
-    page, table = write_lab_report(laboratory)
+    page, table, *figures = write_lab_report(laboratory)
     text = page.read_text(encoding="utf-8")
-    assert text.count("<svg") == 1 + 2
+    assert text.count("<svg") == 2
+    assert [path.name for path in figures] == ["against.png", "curves.png"]
+    for path in figures:
+        picture = matplotlib.image.imread(path)
+        assert picture[..., :3].std() > 0.05, "something is drawn"
     assert "reply of &lt;checkpoint&gt;" in text
     assert "<checkpoint>" not in text
     assert len(table.read_text(encoding="utf-8").splitlines()) == 2 * (2 + 3) + 1
@@ -143,6 +148,6 @@ def test_accuracy_is_told_by_task_too(laboratory):
         {"arm": "self_output", "gender": "70 %"},
         {"arm": "sft", "gender": "70 % ± 14"},
     ]
-    page, table = write_lab_report(laboratory)
+    page, table, *_ = write_lab_report(laboratory)
     assert "| sft | 70 % ± 14 |" in table.read_text(encoding="utf-8")
     assert "Accuracy by task" in page.read_text(encoding="utf-8")
