@@ -41,6 +41,8 @@ class Point:
     """From the untouched LLM's predictions on text, in nats a token."""
     gap: float | None = None
     """The speech-text gap, in nats a token."""
+    right: float | None = None
+    """Share of replies that hold JSON with the right answer where the question, about audio, asks for JSON."""
     text: Mapping[str, float] = field(default_factory=dict)
     """On text without audio, of TEXT what was measured."""
 
@@ -67,6 +69,8 @@ class Ceiling:
     """By task."""
     text: Mapping[str, float] = field(default_factory=dict)
     """On text without audio, of TEXT what was measured."""
+    right: float | None = None
+    """Share of replies that hold JSON with the right answer."""
 
 
 def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
@@ -93,10 +97,11 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
         results = _read(found[0])
         ceiling = Ceiling(
             number(part(results, "mean_accuracy").get(CEILING)),
-            _in_form(results, "json_retention", CEILING),
-            _in_form(results, "instruction_following", CEILING),
+            _in_form(results, "json_retention", "found", CEILING),
+            _in_form(results, "instruction_following", "followed", CEILING),
             _accuracy(results, CEILING),
             _on_text(results, "untouched"),
+            _in_form(results, "json_retention", "right", CEILING),
         )
     if not courses:
         raise SpeechLLMError(f"{folder}: holds no ARM/seed-S/eval/*/{RESULTS}; run `speechllm lab run` first")
@@ -131,12 +136,13 @@ def _point(path: Path, stages: Sequence[int]) -> Point:
         folder=path.parent,
         skill=number(part(results, "mean_accuracy").get(MODEL)),
         accuracy=_accuracy(results, MODEL),
-        json=_in_form(results, "json_retention", MODEL),
-        followed=_in_form(results, "instruction_following", MODEL),
+        json=_in_form(results, "json_retention", "found", MODEL),
+        followed=_in_form(results, "instruction_following", "followed", MODEL),
         changed=None if same is None or not n else 1 - same / n,
         kl=number(text.get("kl")),
         gap=number(part(results, "gap").get("kl")),
         text=_on_text(results, "model"),
+        right=_in_form(results, "json_retention", "right", MODEL),
     )
 
 
@@ -154,9 +160,8 @@ def _on_text(results: Mapping[str, Any], who: str) -> dict[str, float]:
     return {name: value for name, value in known.items() if value is not None}
 
 
-def _in_form(results: Mapping[str, Any], section: str, system: str) -> float | None:
-    """How often a system keeps to the forms of a section of results.json."""
-    name = {"json_retention": "found", "instruction_following": "followed"}[section]
+def _in_form(results: Mapping[str, Any], section: str, name: str, system: str) -> float | None:
+    """How often a system keeps to the forms of a section of results.json, by what is asked of them."""
     return number(part(part(results, section), system).get(name))
 
 
@@ -210,7 +215,7 @@ UNTOUCHED = "untouched LLM, true description"
 
 def _untouched(ceiling: Ceiling) -> Point:
     values = (ceiling.skill, ceiling.accuracy, ceiling.json, ceiling.followed)
-    return Point(0, Path(), *values, changed=0.0, kl=0.0, text=ceiling.text)
+    return Point(0, Path(), *values, changed=0.0, kl=0.0, text=ceiling.text, right=ceiling.right)
 
 
 def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling, seconds: Sequence[float | None] = ()) -> dict[str, str]:
@@ -219,6 +224,7 @@ def _row(arm: str, ends: Sequence[Point], ceiling: Ceiling, seconds: Sequence[fl
         "seeds": str(len(ends)),
         "accuracy": spread(point.skill for point in ends),
         "JSON under audio": spread(point.json for point in ends),
+        "right in JSON": spread(point.right for point in ends),
         "rules under audio": spread(point.followed for point in ends),
         "of the ceiling's JSON": spread(share(point.json, ceiling.json) for point in ends),
         "of its rules": spread(share(point.followed, ceiling.followed) for point in ends),

@@ -16,7 +16,7 @@ def results(skill: float, form: float, same: int) -> dict[str, Any]:
     return {
         "mean_accuracy": {"model": skill, "ceiling": 0.9, "chance": 0.5},
         "accuracy": {"gender": {"model": skill, "ceiling": 0.9, "chance": 0.5, "n": 8}},
-        "json_retention": {"model": {"found": form}, "ceiling": {"found": 0.8}},
+        "json_retention": {"model": {"found": form, "right": form / 4}, "ceiling": {"found": 0.8, "right": 0.6}},
         "instruction_following": {"model": {"followed": form / 2}, "ceiling": {"followed": 0.5}},
         "text_retention": {
             "identical_replies": same,
@@ -59,7 +59,7 @@ def laboratory(tmp_path) -> Path:
 
 def test_points_stand_at_their_steps_in_the_order_of_training(laboratory):
     courses, ceiling = read_courses(laboratory)
-    assert ceiling == Ceiling(0.9, 0.8, 0.5, {"gender": 0.9}, {"json_rate": 0.7, "refusal_rate": 0.2})
+    assert ceiling == Ceiling(0.9, 0.8, 0.5, {"gender": 0.9}, {"json_rate": 0.7, "refusal_rate": 0.2}, 0.6)
     assert [(course.arm, course.seed) for course in courses] == [("self_output", 0), ("sft", 0), ("sft", 1)]
     assert [point.step for point in courses[1].points] == [290, 310, 340]
     assert [point.skill for point in courses[1].points] == [0.5, 0.6, 0.8]
@@ -89,6 +89,7 @@ def test_a_row_is_the_end_of_training_over_the_seeds(laboratory):
         "seeds": "2",
         "accuracy": "70 % ± 14",
         "JSON under audio": "10 % ± 14",
+        "right in JSON": "2 % ± 4",
         "rules under audio": "5 % ± 7",
         "of the ceiling's JSON": "12 % ± 18",
         "of its rules": "10 % ± 14",
