@@ -70,7 +70,10 @@ fi
 targets() {
   local name=$1 asked=prompts tokens=16 prompts=1
   shift
-  if [ "$name" = self_output ]; then asked=self_output_prompts tokens=48 prompts=$each; fi
+  case $name in
+    self_output) asked=self_output_prompts tokens=48 prompts=$each ;;
+    gold_pseudo_replay) tokens=48 ;;
+  esac
   [ -e "targets/$name.jsonl" ] || speechllm targets generate train.jsonl "targets/$name.jsonl" \
     --prompts "$here/$asked.jsonl" --llm "$llm" --attributes "${attributes[@]}" \
     --max-new-tokens "$tokens" --per-utterance "$prompts" --strategies "$@"
@@ -80,7 +83,8 @@ targets self_output self_output
 if [ "$setting" != quick ]; then
   targets self_output_one_wording self_output
   targets gold_experience_replay gold experience_replay=0.05 --instructions "$here/instructions.jsonl"
-  targets gold_pseudo_replay gold pseudo_replay=0.05
+  # About 5 % are left: of the instructions that the LLM writes every second is cut short.
+  targets gold_pseudo_replay gold pseudo_replay=0.1
   targets paraphrase paraphrase
   targets selective selective
   targets minimal_edit minimal_edit
