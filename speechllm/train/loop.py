@@ -151,7 +151,11 @@ def _fit_stage(
                 if validation.is_over(position):
                     break
             stop = any(run.ranks.sum(bool(request.name)))
-            if stop or (position.step % run.config.save_every == 0 and position.step < stage.steps):
+            due = position.step % run.config.save_every == 0 and position.step < stage.steps
+            # Before the state: a run that is killed in between goes on from earlier and keeps it anew.
+            if due and run.ranks.main:
+                keep_checkpoint(run.context, run.config, f"stage-{number}-step-{position.step:06d}", run.facts)
+            if stop or due:
                 _save(run, position, optimizer)
             if stop:
                 run.ranks.wait()  # until all is written: a launcher ends the others when the first is gone
@@ -173,11 +177,8 @@ def _tell(mixture: Mixture) -> None:
 
 
 def _save(run: Run, position: Position, optimizer: torch.optim.Optimizer | None) -> None:
-    """Saves the state and, between the steps of a stage, an adapter checkpoint if any are to be kept."""
     if run.ranks.main:
         save_state(run.state_file, run.identity, position, run.model, optimizer)
-        if optimizer is not None:
-            keep_checkpoint(run.context, run.config, f"stage-{position.stage}-step-{position.step:06d}", run.facts)
 
 
 def _validate(run: Run, validation: Validation, position: Position, log: Log) -> Position:

@@ -2,10 +2,11 @@ import os
 import signal
 
 import pytest
-from runs import assert_same, fit, log, run_of
+from runs import Killed, assert_same, fit, log, run_of
 
 from speechllm.cli import main
 from speechllm.train import loop
+from speechllm.train.keeping import kept_checkpoints
 from speechllm.train.objectives import OBJECTIVES, CrossEntropy
 from speechllm.train.stopping import StoppedError
 
@@ -38,6 +39,27 @@ def test_a_run_that_is_told_to_stop_saves_and_goes_on(number, step, whole, resum
     loop.fit(run)
     assert seen == list(range(step + 1, 3)), "no step was taken again"
     assert_same(fit(config, corpus), whole)
+
+
+def test_a_run_that_is_told_to_stop_keeps_the_checkpoints_of_one_that_is_not(resumable, corpus, monkeypatch, tmp_path):
+    config = resumable(tmp_path, save_every=2, keep_last=2)
+    with monkeypatch.context() as patch:
+        signalled(patch, signal.SIGTERM, 0)
+        with pytest.raises(StoppedError):
+            fit(config, corpus)
+    fit(config, corpus)
+    assert [path.name for path in kept_checkpoints(config.out)] == ["stage-0-step-000002", "stage-1-step-000002"]
+
+
+@pytest.mark.parametrize("part", ["keep_checkpoint", "save_state"])
+def test_a_run_killed_as_it_saves_keeps_every_checkpoint(part, resumable, corpus, monkeypatch, tmp_path):
+    config = resumable(tmp_path, save_every=2, keep_last=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, part, lambda *_: (_ for _ in ()).throw(Killed))
+        with pytest.raises(Killed):
+            fit(config, corpus)
+    fit(config, corpus)
+    assert [path.name for path in kept_checkpoints(config.out)] == ["stage-0-step-000002", "stage-1-step-000002"]
 
 
 def test_the_handlers_of_before_are_back_afterwards(resumable, corpus, tmp_path):
