@@ -19,8 +19,8 @@ class PooledStatistics(Adapter):
 
     Every vector has a size of its own, the same for all clips (RMSNorm, arXiv 1910.07467, and a gain for each vector).
     Where a voice is unlike those of training the statistics point the right way but not far enough: without this the
-    vectors of Common Voice had 0.68 of the size that they had been taught on CREMA-D, and SmolLM2-135M kept to 52 % of
-    the rules about them; put to size, to 77 % (`egs/forgetting/RESULTS.md`).
+    vectors of Common Voice had 0.58 to 0.76 of the size that they had been taught on CREMA-D, and SmolLM2-135M kept to
+    59 % of the rules; put to size, to 71 % (`egs/forgetting/RESULTS.md`).
     """
 
     def __init__(
