@@ -31,6 +31,7 @@ class _TolerantLoader(importlib.abc.Loader):
         return self._real.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
+        """Runs the module and puts the tolerant `_load_lib` in the place of its own."""
         self._real.exec_module(module)
         load_lib = getattr(module, "_load_lib", None)
         if load_lib is None:  # a torchaudio without this function has no extension to trip over
@@ -52,6 +53,7 @@ class _Finder(importlib.abc.MetaPathFinder):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> importlib.machinery.ModuleSpec | None:
+        """The module's own spec with a tolerant loader; None for any other module."""
         if fullname != _TARGET:
             return None
         spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)

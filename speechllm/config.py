@@ -239,7 +239,7 @@ class TrainConfig:
     trackers: list[Literal["tensorboard", "wandb"]] = field(default_factory=list)
     """Where the figures of the log go besides; each needs the extra of its name."""
     keep_last: Annotated[int, Field(ge=0)] = 0
-    """Adapter checkpoints of the last saved steps to keep in checkpoints/, beside the state to go on from."""
+    """Adapter checkpoints, one every `save_every` steps, to keep in checkpoints/ beside the state to go on from."""
     max_skipped_steps: Annotated[int, Field(ge=0)] = 5
     """Steps in a row that may be skipped because the loss was not a finite number; one more ends the run."""
 

@@ -101,7 +101,7 @@ def read_courses(folder: Path) -> tuple[list[Course], Ceiling]:
             _in_form(results, "instruction_following", "followed", CEILING),
             _accuracy(results, CEILING),
             _on_text(results, "untouched"),
-            _in_form(results, "json_retention", "right", CEILING),
+            right=_in_form(results, "json_retention", "right", CEILING),
         )
     if not courses:
         raise SpeechLLMError(f"{folder}: holds no ARM/seed-S/eval/*/{RESULTS}; run `speechllm lab run` first")
@@ -161,7 +161,7 @@ def _on_text(results: Mapping[str, Any], who: str) -> dict[str, float]:
 
 
 def _in_form(results: Mapping[str, Any], section: str, name: str, system: str) -> float | None:
-    """How often a system keeps to the forms of a section of results.json, by what is asked of them."""
+    """The share `name` (`found`, `right`, `followed`) of a system in a section of results.json about forms."""
     return number(part(part(results, section), system).get(name))
 
 

@@ -20,8 +20,6 @@ from speechllm.eval.lab import Ceiling, Course, Point, arm_rows, examples, read_
 
 PAGE, TABLE, AGAINST, CURVES = "lab.html", "lab.md", "against.png", "curves.png"
 
-CURVES_A_ROW = 5
-
 Measure = Callable[[Point], float | None]
 
 
@@ -53,19 +51,19 @@ def write_lab_report(folder: Path) -> list[Path]:
     """
     courses, ceiling = read_courses(folder)
     tables = [arm_rows(courses, ceiling), task_rows(courses, ceiling)]
-    figures = {AGAINST: _against(courses, ceiling), CURVES: _over_steps(_first_seeds(courses))}
+    first = _first_seeds(courses)
+    against, curves = _against(courses, ceiling), _over_steps(first)
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(
         resources.files("speechllm.eval").joinpath("lab.html.jinja").read_text(encoding="utf-8")
     )
-    shown = [(course.arm, examples(course)) for course in _first_seeds(courses)]
+    shown = [(course.arm, examples(course)) for course in first]
     with written_aside(folder / PAGE) as file:
-        drawn = {name.removesuffix(".png"): _svg(figure) for name, figure in figures.items()}
-        file.write(template.render(tables=tables, examples=shown, **drawn))
+        file.write(template.render(tables=tables, against=_svg(against), curves=_svg(curves), examples=shown))
     with written_aside(folder / TABLE) as file:
         file.write("\n".join(map(markdown, tables)))
-    for name, figure in figures.items():
-        figure.savefig(folder / name, metadata={"Software": None})
-    return [folder / name for name in (PAGE, TABLE, *figures)]
+    against.savefig(folder / AGAINST, metadata={"Software": None})
+    curves.savefig(folder / CURVES, metadata={"Software": None})
+    return [folder / name for name in (PAGE, TABLE, AGAINST, CURVES)]
 
 
 def markdown(rows: Sequence[dict[str, str]]) -> str:
@@ -86,13 +84,10 @@ def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
     """Accuracy upwards, what is lost to the right; a line for each run, its end marked: up and left is good."""
     points = [point for course in courses for point in course.points]
     measured = [m for m in MEASURES if any(m[1](point) is not None for point in points)]
-    across = 1 if len(measured) < 2 else 2
-    down = max(1, math.ceil(len(measured) / across))
-    figure = Figure(figsize=(4.2 * across + 2, 3.6 * down), layout="constrained")
+    figure, panels = _grid(len(measured), 2, 5.2, 3.6)
     colours = matplotlib.colormaps["tab20"]
     arms = list(dict.fromkeys(course.arm for course in courses))
     lines: dict[str, Artist] = {}
-    panels = figure.subplots(down, across, sharey=True, squeeze=False).flat
     for axes, (name, measure, untouched) in zip(panels, measured, strict=False):
         for course in courses:
             pairs = [(measure(point), point.skill) for point in course.points]
@@ -107,8 +102,6 @@ def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
         if (at := untouched(ceiling)) is not None:
             axes.axvline(at, color="grey", linewidth=0.8, linestyle="--")
         _bare(axes, name)
-    for axes in panels[len(measured) :]:
-        axes.set_axis_off()
     figure.supylabel("accuracy of what is heard (%)", fontsize=9)
     figure.legend(list(lines.values()), list(lines), loc="outside right upper", fontsize=8, frameon=False)
     return figure
@@ -117,15 +110,12 @@ def _against(courses: Sequence[Course], ceiling: Ceiling) -> Figure:
 def _over_steps(courses: Sequence[Course]) -> Figure:
     """Skill, JSON and rules over the steps, a panel for each run of several points, or for each where none has them."""
     courses = [course for course in courses if len(course.points) > 1] or courses
-    across = min(len(courses), CURVES_A_ROW)
-    down = math.ceil(len(courses) / across)
-    figure = Figure(figsize=(2.8 * across, 2.4 * down + 0.3), layout="constrained")
+    figure, panels = _grid(len(courses), 5, 2.8, 2.5)
     curves: tuple[tuple[str, Measure], ...] = (
         ("accuracy", lambda p: p.skill),
         ("JSON", lambda p: p.json),
         ("rules", lambda p: p.followed),
     )
-    panels = figure.subplots(down, across, sharey=True, squeeze=False).flat
     for axes, course in zip(panels, courses, strict=False):
         for name, measure in curves:
             known = [(point.step, 100 * value) for point in course.points if (value := measure(point)) is not None]
@@ -133,10 +123,19 @@ def _over_steps(courses: Sequence[Course]) -> Figure:
         axes.set_ylim(-3, 103)
         axes.set_title(course.arm, fontsize=10)
         _bare(axes, "steps")
-    for axes in panels[len(courses) :]:
-        axes.set_axis_off()
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", fontsize=8, frameon=False, ncols=3)
     return figure
+
+
+def _grid(n: int, across: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure of `n` panels that share the vertical axis, `across` in a row; `width` and `height` of one in inches."""
+    across = max(1, min(n, across))
+    down = max(1, math.ceil(n / across))
+    figure = Figure(figsize=(width * across, height * down), layout="constrained")
+    panels = list(figure.subplots(down, across, sharey=True, squeeze=False).flat)
+    for axes in panels[n:]:
+        axes.set_axis_off()
+    return figure, panels
 
 
 def _bare(axes: Axes, x: str) -> None:

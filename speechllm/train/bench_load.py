@@ -105,6 +105,7 @@ def _baseline(clips: Sequence[tuple[Path, float]], workers: int, *, pad: bool = 
     extractor = WhisperFeatureExtractor()
 
     def features(rows: dict[str, list[str]]) -> dict[str, list[torch.Tensor]]:
+        """Paths of clips to log-mel features, (80, frames) each."""
         found = []
         for path in rows["audio"]:
             samples, rate = soundfile.read(path, dtype="float32")  # torchaudio.load wants torchcodec, which may lack

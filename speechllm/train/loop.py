@@ -177,6 +177,7 @@ def _tell(mixture: Mixture) -> None:
 
 
 def _save(run: Run, position: Position, optimizer: torch.optim.Optimizer | None) -> None:
+    """The state to go on from; one process writes it."""
     if run.ranks.main:
         save_state(run.state_file, run.identity, position, run.model, optimizer)
 

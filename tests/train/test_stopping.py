@@ -54,8 +54,12 @@ def test_a_run_that_is_told_to_stop_keeps_the_checkpoints_of_one_that_is_not(res
 @pytest.mark.parametrize("part", ["keep_checkpoint", "save_state"])
 def test_a_run_killed_as_it_saves_keeps_every_checkpoint(part, resumable, corpus, monkeypatch, tmp_path):
     config = resumable(tmp_path, save_every=2, keep_last=2)
+
+    def die(*_):
+        raise Killed
+
     with monkeypatch.context() as patch:
-        patch.setattr(loop, part, lambda *_: (_ for _ in ()).throw(Killed))
+        patch.setattr(loop, part, die)
         with pytest.raises(Killed):
             fit(config, corpus)
     fit(config, corpus)
